@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef RETPROBE_RETURN_PROBE_H_
+#define RETPROBE_RETURN_PROBE_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "absl/functional/any_invocable.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/types/span.h"
+#include "retprobe/export.h"
+#include "retprobe/rethook.h"
+
+namespace retprobe {
+
+// Runs before a probed function; false declines the activation: the function
+// runs unprobed and no return handler will see it. noexcept is part of the
+// type: an exception could not go anywhere.
+using EntryHandler = absl::AnyInvocable<bool(EntryContext&) const noexcept>;
+
+// Runs when a probed function's activation ends.
+using ReturnHandler = absl::AnyInvocable<void(ReturnContext&) const noexcept>;
+
+// Activations that were not probed, by reason.
+struct Missed {
+  uint64_t empty = 0;      // no instance was to be had (maxactive, memory)
+  uint64_t recursion = 0;  // called from within a handler
+  uint64_t dying = 0;      // the probe was being detached
+  uint64_t total() const { return empty + recursion + dying; }
+};
+
+struct ReturnProbeOptions {
+  // Either may be empty. Handlers run in the thread that made the call, also
+  // in signal handlers, and concurrently: they must be async-signal-safe as
+  // far as the probed function is called from signal handlers. Probed
+  // functions that a handler calls run unprobed and count as
+  // Missed::recursion.
+  EntryHandler entry_handler;
+  ReturnHandler return_handler;
+
+  // Bytes of per-activation user data, 0 .. 1024.
+  size_t data_size = 0;
+
+  // Activations probed at once; further ones count as Missed::empty.
+  // 0: as many as there are (a pool shared by all such probes, which grows).
+  int maxactive = 0;
+
+  // How many of the six integer argument registers ReturnContext::argument
+  // can tell, 0 .. 6.
+  int saved_arguments = 0;
+
+  // Promise that neither handler, nor what it calls, touches a vector register
+  // (for instance because it is compiled with -mgeneral-regs-only). Saves most
+  // of a probe's cost; broken, it corrupts the program.
+  bool handlers_leave_vectors_alone = false;
+
+  // Whether the probe is live from the start.
+  bool enabled = true;
+};
+
+// A probe on one function: handlers run when it is entered and when it
+// returns. Detached by the destructor. Several probes may share a function;
+// entry handlers run in the order of attachment, return handlers in reverse.
+//
+// Concurrency: members may be called from any thread at once, but no two of
+// them on the same ReturnProbe object. Not async-signal-safe.
+class RETPROBE_API ReturnProbe {
+ public:
+  // Probes the function that begins at `function`.
+  //
+  // Errors: kInvalidArgument, an option out of range; kFailedPrecondition, the
+  //   function cannot be probed, with the reason; kResourceExhausted, no
+  //   memory within reach of the function; kPermissionDenied, the code cannot
+  //   be written; kUnavailable, another thread could not be moved out of the
+  //   bytes to patch in time. On error nothing has changed.
+  static absl::StatusOr<ReturnProbe> Attach(void* function,
+                                            ReturnProbeOptions options);
+
+  // Probes `symbol`: "function" or "module:function", where the module is a
+  // file name ("libc.so.6") and the function a mangled or demangled name.
+  // Indirect functions are resolved to what this process runs.
+  //
+  // Errors: also kNotFound, with the nearest name; kInvalidArgument,
+  //   the name stands for several functions, which are listed.
+  static absl::StatusOr<ReturnProbe> Attach(absl::string_view symbol,
+                                            ReturnProbeOptions options);
+
+  struct Request {
+    void* function;
+    ReturnProbeOptions options;
+  };
+
+  // Probes many functions at the price of few: other threads are synchronized
+  // once for all. One result for each request, in order.
+  static std::vector<absl::StatusOr<ReturnProbe>> AttachAll(
+      absl::Span<Request> requests);
+
+  ReturnProbe(ReturnProbe&&) noexcept;
+  ReturnProbe& operator=(ReturnProbe&&) noexcept;
+  ~ReturnProbe();
+
+  // While disabled the handlers do not run; activations already under way
+  // still end with their return handler.
+  void Enable();
+  void Disable();
+  bool enabled() const;
+
+  // No handler runs once this has returned; it waits for those that are
+  // running (except its caller's own), not for the probed functions
+  // themselves.
+  void Detach();
+
+  void* function() const;
+  Missed nmissed() const;
+
+ private:
+  friend class Registry;
+  struct Probe;
+  explicit ReturnProbe(std::unique_ptr<Probe> probe);
+  std::unique_ptr<Probe> probe_;
+};
+
+}  // namespace retprobe
+
+#endif  // RETPROBE_RETURN_PROBE_H_

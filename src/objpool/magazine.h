@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef RETPROBE_OBJPOOL_MAGAZINE_H_
+#define RETPROBE_OBJPOOL_MAGAZINE_H_
+
+// The pool's first tier, shared with the trampoline's assembly: per CPU a small
+// LIFO array of object pointers that only an rseq critical section on that CPU
+// changes. The layout is therefore a contract; the numbers below are used by
+// both sides and checked in C++.
+//
+//   magazines - 64:  MagazineHeader
+//   magazines + (cpu << RETPROBE_MAGAZINE_SHIFT):  Magazine of that CPU
+//
+// Pop:  count = m->count; if (count <= 0) slow path (signed: a frozen magazine
+//       is negative); object = m->objects[count - 1]; commit m->count = count-1
+// Push: count = m->count; if (count >= capacity) slow path (unsigned: frozen is
+//       huge); m->objects[count] = object; commit m->count = count + 1
+//
+// The commit is one plain 8-byte store, the last instruction of the critical
+// section. A drain freezes the magazine by an atomic OR of
+// RETPROBE_MAGAZINE_FROZEN, then an rseq membarrier; when the bit is still set
+// afterwards the count beside it is exact and nobody is inside.
+#define RETPROBE_MAGAZINE_SHIFT 9
+#define RETPROBE_MAGAZINE_SLOTS 63
+#define RETPROBE_MAGAZINE_HEADER_CPUS -64
+#define RETPROBE_MAGAZINE_HEADER_CAPACITY -56
+#define RETPROBE_MAGAZINE_HEADER_POOL -48
+
+#ifndef __ASSEMBLER__
+#include <cstddef>
+#include <cstdint>
+
+namespace retprobe {
+
+class ObjPool;
+
+inline constexpr uint64_t kMagazineFrozen = uint64_t{1} << 63;
+
+struct MagazineHeader {
+  // CPU ids below this have a magazine; 0 when the pool does not use rseq, which
+  // sends every pop and push to the slow path. Compared unsigned with the cpu_id
+  // of the rseq area, so a thread without a registration (-1, -2) goes there too.
+  uint64_t cpus;
+  uint64_t capacity;  // objects a magazine may hold, 0..RETPROBE_MAGAZINE_SLOTS
+  ObjPool* pool;
+  uint64_t reserved[5];
+};
+static_assert(sizeof(MagazineHeader) == 64);
+static_assert(offsetof(MagazineHeader, cpus) == 64 + RETPROBE_MAGAZINE_HEADER_CPUS);
+static_assert(offsetof(MagazineHeader, capacity) ==
+              64 + RETPROBE_MAGAZINE_HEADER_CAPACITY);
+static_assert(offsetof(MagazineHeader, pool) == 64 + RETPROBE_MAGAZINE_HEADER_POOL);
+
+struct Magazine {
+  int64_t count;
+  void* objects[RETPROBE_MAGAZINE_SLOTS];
+};
+static_assert(sizeof(Magazine) == 1 << RETPROBE_MAGAZINE_SHIFT);
+
+}  // namespace retprobe
+#endif  // __ASSEMBLER__
+#endif  // RETPROBE_OBJPOOL_MAGAZINE_H_

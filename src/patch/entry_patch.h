@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef RETPROBE_PATCH_ENTRY_PATCH_H_
+#define RETPROBE_PATCH_ENTRY_PATCH_H_
+
+#include <cstddef>
+#include <cstdint>
+
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+
+namespace retprobe {
+
+// Where the bytes of a function end, and who else may jump into them.
+struct CodeRange {
+  uintptr_t begin;
+  uintptr_t end;
+};
+
+// One function whose entry can be switched between itself and a stub.
+//
+// The stub, within reach of a 5-byte jump:
+//
+//   stub:    mov  %rax, -24(%rsp)      ; nobody owns the 128 bytes below rsp
+//            movabs $site, %rax        ; at a function's entry
+//            jmp  *(%rax)              ; the word at `site`: the trampoline,
+//   bypass:  mov  -24(%rsp), %rax      ; or `bypass` while disabled
+//   body:    the displaced instructions, moved
+//            jmp  behind them
+//
+// A stub is never unmapped; it is used again for the same function only.
+struct EntryPatch {
+  uintptr_t function = 0;
+  uintptr_t address = 0;  // where the jump goes: `function`, or behind its endbr64
+  uintptr_t stub = 0;
+  uintptr_t bypass = 0;
+  uintptr_t body = 0;
+  uint8_t displaced = 0;      // bytes of whole instructions that the jump covers
+  uint8_t original[16] = {};  // at `address`, before
+  bool armed = false;         // the jump is in place
+};
+
+// Builds the stub for the function at `function` and decides how its entry can
+// be patched; changes nothing in the function. `size` is 0 when unknown.
+// `site` is the memory whose first word the stub jumps through.
+//
+// Errors: kFailedPrecondition with the reason why the entry cannot be moved;
+//   kResourceExhausted when no memory is free within reach.
+// The result is owned by the patch room and lives as long as the process.
+absl::StatusOr<EntryPatch*> PrepareEntryPatch(uintptr_t function, size_t size,
+                                              const void* site);
+
+// Writes (or takes back) the jumps of all `patches` while other threads run.
+// All or nothing: on error every entry is as it was.
+absl::Status ArmEntryPatches(absl::Span<EntryPatch* const> patches);
+absl::Status DisarmEntryPatches(absl::Span<EntryPatch* const> patches);
+
+}  // namespace retprobe
+
+#endif  // RETPROBE_PATCH_ENTRY_PATCH_H_
