@@ -16,9 +16,9 @@
 //       huge); m->objects[count] = object; commit m->count = count + 1
 //
 // The commit is one plain 8-byte store, the last instruction of the critical
-// section. A drain freezes the magazine by an atomic OR of
-// RETPROBE_MAGAZINE_FROZEN, then an rseq membarrier; when the bit is still set
-// afterwards the count beside it is exact and nobody is inside.
+// section. A drain freezes the magazine by a compare-and-swap of its count (see
+// FrozenCount), then an rseq membarrier; when the frozen count is still there
+// afterwards it is exact and nobody is inside.
 #define RETPROBE_MAGAZINE_SHIFT 9
 #define RETPROBE_MAGAZINE_SLOTS 63
 #define RETPROBE_MAGAZINE_HEADER_CPUS -64
@@ -32,23 +32,40 @@
 namespace retprobe {
 
 class ObjPool;
+struct PoolCore;
 
+// A frozen magazine's count: negative, and never the same twice, so that who
+// slept over a thaw and another freeze notices.
+//   bit 63  frozen
+//   bit 62  confirmed: an rseq membarrier has passed since; objects may be
+//           taken by compare-and-swap of the count
+//   8..61   how many freezes the pool had seen before this one
+//   0..7    objects in the magazine, 1..RETPROBE_MAGAZINE_SLOTS
 inline constexpr uint64_t kMagazineFrozen = uint64_t{1} << 63;
+inline constexpr uint64_t kMagazineConfirmed = uint64_t{1} << 62;
+inline constexpr int kMagazineFreezeShift = 8;
+inline constexpr uint64_t kMagazineCountMask = 0xff;
 
 struct MagazineHeader {
-  // CPU ids below this have a magazine; 0 when the pool does not use rseq, which
-  // sends every pop and push to the slow path. Compared unsigned with the cpu_id
-  // of the rseq area, so a thread without a registration (-1, -2) goes there too.
+  // CPU ids below this have a magazine; 0 when the pool does not use rseq,
+  // which sends every pop and push to the slow path. Compared unsigned with the
+  // cpu_id of the rseq area, so a thread without a registration (-1, -2) goes
+  // there too.
   uint64_t cpus;
-  uint64_t capacity;  // objects a magazine may hold, 0..RETPROBE_MAGAZINE_SLOTS
+  // Objects a magazine may hold, 0..RETPROBE_MAGAZINE_SLOTS. 0 while the pool
+  // is starved: then every push goes where all can reach it.
+  uint64_t capacity;
   ObjPool* pool;
-  uint64_t reserved[5];
+  PoolCore* core;  // the same pool, as the slow paths know it
+  uint64_t reserved[4];
 };
 static_assert(sizeof(MagazineHeader) == 64);
-static_assert(offsetof(MagazineHeader, cpus) == 64 + RETPROBE_MAGAZINE_HEADER_CPUS);
+static_assert(offsetof(MagazineHeader, cpus) ==
+              64 + RETPROBE_MAGAZINE_HEADER_CPUS);
 static_assert(offsetof(MagazineHeader, capacity) ==
               64 + RETPROBE_MAGAZINE_HEADER_CAPACITY);
-static_assert(offsetof(MagazineHeader, pool) == 64 + RETPROBE_MAGAZINE_HEADER_POOL);
+static_assert(offsetof(MagazineHeader, pool) ==
+              64 + RETPROBE_MAGAZINE_HEADER_POOL);
 
 struct Magazine {
   int64_t count;

@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef RETPROBE_ARCH_ARCH_H_
+#define RETPROBE_ARCH_ARCH_H_
+
+// The only place that asks which architecture this is.
+#if defined(__x86_64__)
+#include "arch/x86_64/rseq.h"
+#include "arch/x86_64/syscall.h"
+#else
+#error "Not ported; see src/README.md, Porting"
+#endif
+
+#endif  // RETPROBE_ARCH_ARCH_H_

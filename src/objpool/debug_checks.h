@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef RETPROBE_OBJPOOL_DEBUG_CHECKS_H_
+#define RETPROBE_OBJPOOL_DEBUG_CHECKS_H_
+
+#include <unistd.h>
+
+#include <cstdlib>
+
+#include "objpool/pool_core.h"
+
+// With -Ddebug_checks=true every pop and push takes the slow path (magazines
+// hold nothing) and ends up here.
+
+namespace retprobe {
+
+template <size_t kSize>
+[[noreturn]] void PoolFailure(const char (&message)[kSize]) {
+  // Nothing can be done about a failed write.
+  [[maybe_unused]] const ssize_t ignored =
+      write(STDERR_FILENO, message, kSize - 1);
+  abort();
+}
+
+inline void CheckPop(PoolCore& core, uint32_t index) {
+  if (core.in_use == nullptr) return;
+  // relaxed: the pool's own edges order the owners
+  if (core.in_use[index].exchange(1, std::memory_order_relaxed) != 0) {
+    PoolFailure("retprobe: ObjPool: an object was handed out twice\n");
+  }
+}
+
+inline void CheckPush(PoolCore& core, void* object) {
+  if (core.in_use == nullptr) return;
+  if (!core.Contains(object)) {
+    PoolFailure("retprobe: ObjPool: push of an object of somebody else\n");
+  }
+  // relaxed: the pool's own edges order the owners
+  if (core.in_use[core.Index(object)].exchange(0, std::memory_order_relaxed) !=
+      1) {
+    PoolFailure("retprobe: ObjPool: push of an object that is not in use\n");
+  }
+}
+
+}  // namespace retprobe
+
+#endif  // RETPROBE_OBJPOOL_DEBUG_CHECKS_H_
