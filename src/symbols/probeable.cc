@@ -1,0 +1,253 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "symbols/probeable.h"
+
+#include <elf.h>
+#include <sys/auxv.h>
+
+#include <cstring>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "absl/strings/strip.h"
+
+namespace retprobe {
+namespace {
+
+// Completes "NAME ...".
+constexpr char kReturnsTwice[] = "may return twice into the same frame";
+constexpr char kNeverReturns[] = "never returns to its caller";
+constexpr char kAsksForCaller[] = "looks at its return address";
+constexpr char kOwnConvention[] = "has a calling convention of its own";
+constexpr char kSwitchesStack[] = "continues on another stack";
+constexpr char kUnwinder[] = "is part of the unwinder";
+constexpr char kStartup[] = "starts or ends a program, thread or module";
+constexpr char kDynamicLinker[] = "is part of the dynamic linker";
+constexpr char kVdso[] = "is part of the kernel's vdso";
+constexpr char kOurselves[] = "is part of retprobe itself";
+constexpr char kGo[] = "is a Go function: these run on stacks that move";
+
+struct Refusal {
+  absl::string_view name;  // with a '*' at the end: whatever starts so
+  const char* reason;
+};
+
+// Names as in the symbol table, without glibc's prefix "__GI_".
+constexpr Refusal kRefusals[] = {
+    {"setjmp", kReturnsTwice},
+    {"_setjmp", kReturnsTwice},
+    {"__setjmp", kReturnsTwice},
+    {"sigsetjmp", kReturnsTwice},
+    {"__sigsetjmp", kReturnsTwice},
+    {"__libc_sigsetjmp", kReturnsTwice},
+    {"savectx", kReturnsTwice},
+    {"vfork", kReturnsTwice},
+    {"__vfork", kReturnsTwice},
+    {"__libc_vfork", kReturnsTwice},
+    {"getcontext", kReturnsTwice},
+    {"__getcontext", kReturnsTwice},
+
+    {"longjmp", kNeverReturns},
+    {"_longjmp", kNeverReturns},
+    {"__longjmp", kNeverReturns},
+    {"__libc_longjmp", kNeverReturns},
+    {"siglongjmp", kNeverReturns},
+    {"__libc_siglongjmp", kNeverReturns},
+    {"__longjmp_chk", kNeverReturns},
+    {"____longjmp_chk", kNeverReturns},
+    {"__longjmp_cancel", kNeverReturns},
+    {"setcontext", kNeverReturns},
+    {"__setcontext", kNeverReturns},
+    {"exit", kNeverReturns},
+    {"_exit", kNeverReturns},
+    {"__exit", kNeverReturns},
+    {"_Exit", kNeverReturns},
+    {"quick_exit", kNeverReturns},
+    {"__new_quick_exit", kNeverReturns},
+    {"__run_exit_handlers", kNeverReturns},
+    {"abort", kNeverReturns},
+    {"pthread_exit", kNeverReturns},
+    {"__pthread_exit", kNeverReturns},
+    {"thrd_exit", kNeverReturns},
+    {"__do_cancel", kNeverReturns},
+    {"__stack_chk_fail", kNeverReturns},
+    {"__stack_chk_fail_local", kNeverReturns},
+    {"__fortify_fail", kNeverReturns},
+    {"__chk_fail", kNeverReturns},
+    {"__libc_fatal", kNeverReturns},
+    {"__assert", kNeverReturns},
+    {"__assert_fail", kNeverReturns},
+    {"__assert_fail_base", kNeverReturns},
+    {"__assert_perror_fail", kNeverReturns},
+    {"__cxa_pure_virtual", kNeverReturns},
+    {"__cxa_deleted_virtual", kNeverReturns},
+    {"_ZSt9terminatev", kNeverReturns},
+    {"_ZN10__cxxabiv111__terminateEPFvvE", kNeverReturns},
+
+    {"dlopen", kAsksForCaller},
+    {"__dlopen", kAsksForCaller},
+    {"___dlopen", kAsksForCaller},
+    {"dlmopen", kAsksForCaller},
+    {"__dlmopen", kAsksForCaller},
+    {"___dlmopen", kAsksForCaller},
+    {"dlsym", kAsksForCaller},
+    {"__dlsym", kAsksForCaller},
+    {"___dlsym", kAsksForCaller},
+    {"dlvsym", kAsksForCaller},
+    {"__dlvsym", kAsksForCaller},
+    {"___dlvsym", kAsksForCaller},
+    {"__libc_dlopen_mode", kAsksForCaller},
+    {"__libc_dlsym", kAsksForCaller},
+    {"__libc_dlvsym", kAsksForCaller},
+    {"mcount", kAsksForCaller},
+    {"_mcount", kAsksForCaller},
+    {"__fentry__", kAsksForCaller},
+    {"__return__", kAsksForCaller},
+    {"__cyg_profile_func_*", kAsksForCaller},
+    {"__sanitizer_cov_trace_*", kAsksForCaller},
+    {"__tsan_func_*", kAsksForCaller},
+
+    {"__tls_get_addr", kOwnConvention},
+    {"___tls_get_addr", kOwnConvention},
+    {"__tls_get_addr_slow", kOwnConvention},
+    {"__xray_*", kOwnConvention},
+    {"__morestack*", kOwnConvention},
+    {"__rust_probestack", kOwnConvention},
+    {"__x86_indirect_thunk_*", kOwnConvention},
+    {"__x86_return_thunk", kOwnConvention},
+    {"__llvm_retpoline_*", kOwnConvention},
+    {"__restore_rt", "is what a signal handler returns to"},
+    {"sigreturn", "is what a signal handler returns to"},
+    {"__sigreturn", "is what a signal handler returns to"},
+
+    {"clone", kSwitchesStack},
+    {"__clone", kSwitchesStack},
+    {"clone3", kSwitchesStack},
+    {"__clone3", kSwitchesStack},
+    {"__clone3_internal", kSwitchesStack},
+    {"swapcontext", kSwitchesStack},
+    {"__swapcontext", kSwitchesStack},
+    {"__start_context", kSwitchesStack},
+    {"__push___start_context", kSwitchesStack},
+
+    {"_Unwind_*", kUnwinder},
+    {"__gcc_personality_*", kUnwinder},
+    {"__gxx_personality_*", kUnwinder},
+    {"__gnat_personality_*", kUnwinder},
+    {"__gccgo_personality_*", kUnwinder},
+    {"rust_eh_personality", kUnwinder},
+    {"__register_frame*", kUnwinder},
+    {"__deregister_frame*", kUnwinder},
+    {"__frame_state_for", kUnwinder},
+    {"_dl_find_object*", kUnwinder},
+    {"dl_iterate_phdr", kUnwinder},
+    {"__dl_iterate_phdr", kUnwinder},
+    {"__cxa_throw", kUnwinder},
+    {"__cxa_rethrow", kUnwinder},
+    {"__cxa_call_*", kUnwinder},
+    {"_ZSt17rethrow_exception*", kUnwinder},
+    {"__pthread_unwind*", kUnwinder},
+    {"__libc_unwind_*", kUnwinder},
+    {"unwind_stop", kUnwinder},
+    {"unw_*", kUnwinder},
+    {"__unw_*", kUnwinder},
+    {"_Ux86_64_*", kUnwinder},
+    {"_ULx86_64_*", kUnwinder},
+
+    {"__libc_start_*", kStartup},
+    {"__libc_csu_*", kStartup},
+    {"__libc_early_init", kStartup},
+    {"_start", kStartup},
+    {"start_thread", kStartup},
+    {"_init", kStartup},
+    {"_fini", kStartup},
+
+    {"_dl_*", kDynamicLinker},
+    {"retprobe_*", kOurselves},
+};
+
+bool Matches(absl::string_view wanted, absl::string_view name) {
+  return absl::ConsumeSuffix(&wanted, "*") ? absl::StartsWith(name, wanted)
+                                           : name == wanted;
+}
+
+// _ZN8retprobe1fEv, _ZNK8retprobe1C1fEv, _ZTWN8retprobe1vE,
+// _ZThn8_N8retprobe...
+bool InNamespaceRetprobe(absl::string_view mangled) {
+  const size_t at = mangled.find("8retprobe");
+  return absl::StartsWith(mangled, "_Z") && at < 12 &&
+         (mangled[at - 1] == 'N' || mangled[at - 1] == 'K');
+}
+
+// Null when nothing is wrong with a function of this name.
+const char* RefusalOfName(absl::string_view name) {
+  name = absl::StripPrefix(name, "__GI_");
+  for (const Refusal& refusal : kRefusals) {
+    if (Matches(refusal.name, name)) return refusal.reason;
+  }
+  return InNamespaceRetprobe(name) ? kOurselves : nullptr;
+}
+
+const char* RefusalOfModule(const Module& module) {
+  const uintptr_t linker = getauxval(AT_BASE);
+  if ((linker != 0 && module.Contains(linker)) ||
+      absl::StartsWith(module.name, "ld-linux") ||
+      absl::StartsWith(module.name, "ld-musl")) {
+    return kDynamicLinker;
+  }
+  const uintptr_t vdso = getauxval(AT_SYSINFO_EHDR);
+  if ((vdso != 0 && module.Contains(vdso)) ||
+      absl::StartsWith(module.name, "linux-vdso")) {
+    return kVdso;
+  }
+  // Ours, or another copy: one trampoline cannot lead through another's.
+  if (absl::StartsWith(module.name, "libretprobe")) return kOurselves;
+  return nullptr;
+}
+
+// Go's linker marks what it makes with a note of this name.
+bool BuiltByGo(const Module& module) {
+  for (size_t i = 0; i < module.program_header_count; ++i) {
+    const ElfW(Phdr)& header = module.program_headers[i];
+    const uintptr_t begin = module.bias + header.p_vaddr;
+    ElfW(Nhdr) note;
+    if (header.p_type != PT_NOTE || header.p_filesz < sizeof(note) + 4 ||
+        !module.Contains(begin)) {
+      continue;
+    }
+    std::memcpy(&note, reinterpret_cast<void*>(begin), sizeof(note));
+    if (note.n_namesz == 4 &&
+        std::memcmp(reinterpret_cast<void*>(begin + sizeof(note)), "Go\0", 4) ==
+            0) {
+      return true;
+    }
+  }
+  return false;
+}
+
+absl::Status Refuse(absl::string_view name, const char* reason) {
+  return absl::FailedPreconditionError(absl::StrCat(name, " ", reason));
+}
+
+}  // namespace
+
+absl::Status Probeable(const Module& module, const Function& function) {
+  if (const char* reason = RefusalOfModule(module)) {
+    return Refuse(function.name, reason);
+  }
+  if (const char* reason = RefusalOfName(function.name)) {
+    return Refuse(function.name, reason);
+  }
+  for (const std::string& alias : function.aliases) {
+    if (const char* reason = RefusalOfName(alias)) {
+      return Refuse(function.name, reason);
+    }
+  }
+  // C functions beside them, through cgo, have no package in their name.
+  if (absl::StrContains(function.name, '.') && BuiltByGo(module)) {
+    return Refuse(function.name, kGo);
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace retprobe
