@@ -1,0 +1,70 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Tests check_orders.py on samples: what it accepts and what it catches."""
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+CHECKER = pathlib.Path(__file__).with_name("check_orders.py")
+STORE = "last_.store(t, std::memory_order_release);\n"
+LOAD = "auto l = last_.load(std::memory_order_acquire);\n"
+PAIR = "// R0 -> A0: an entry.\n" + STORE + "// A0 <- R0: the entry.\n" + LOAD
+
+# name: ({file: text}, what the output must hold, or None when all is well)
+SAMPLES = {
+    "a pair that names itself both ways": ({"a.cc": PAIR}, None),
+    "a pair in a header and its source": (
+        {"a.h": "// R0 -> A0: x\n" + STORE, "a.cc": "// A0 <- R0: x\n" + LOAD},
+        None),
+    "a partner in another file": (
+        {"a.h": "// R0 -> b.h:A3: x\n" + STORE,
+         "b.h": "// A3 <- a.h:R0: x\n" + LOAD}, None),
+    "one release with two readers": (
+        {"a.cc": "// R0 -> A0, A1: x\n" + STORE + "// A0 <- R0: x\n" + LOAD +
+         "// A1 <- R0: x\n" + LOAD}, None),
+    "acq_rel with both labels": (
+        {"a.cc": "// R1/A1 -> A0 <- R0: x\n"
+                 "t_.fetch_add(1, std::memory_order_acq_rel);\n"
+                 "// R0 -> A1: x\n" + STORE + "// A0 <- R1: x\n" + LOAD}, None),
+    "relaxed needs no label": (
+        {"a.cc": "n_.load(std::memory_order_relaxed);  // relaxed: statistic\n"},
+        None),
+    "an access without a label": (
+        {"a.cc": STORE}, "a.cc:1: ordered operation without a label"),
+    "a label too far away": (
+        {"a.cc": "// R0 -> A0: x\n" + "\n" * 8 + STORE + "// A0 <- R0: x\n" +
+         LOAD}, "a.cc:10: ordered operation without a label"),
+    "a partner that does not name it back": (
+        {"a.cc": PAIR + "// A1 <- R0: x\n" + LOAD},
+        "A1 names R0, which does not name it back"),
+    "a partner that is not there": (
+        {"a.cc": "// R0 -> A7: x\n" + STORE}, "R0 names A7, which is not there"),
+    "an access that names no order": (
+        {"a.cc": "n_.fetch_add(1);\n"}, "a.cc:1: atomic access names no order"),
+}
+
+
+def check(files, expected):
+    with tempfile.TemporaryDirectory() as folder:
+        for name, text in files.items():
+            pathlib.Path(folder, name).write_text(text)
+        run = subprocess.run([sys.executable, CHECKER, folder],
+                             capture_output=True, text=True, check=False)
+    if expected is None:
+        return run.returncode == 0
+    return run.returncode == 1 and expected in run.stdout
+
+
+def main():
+    failed = 0
+    for name, (files, expected) in SAMPLES.items():
+        if not check(files, expected):
+            print(f"FAILED: {name}")
+            failed += 1
+    print(f"{len(SAMPLES) - failed} passed, {failed} failed")
+    return failed != 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
