@@ -40,6 +40,8 @@ absl::StatusOr<std::vector<Function>> ModuleFunctions(const Module& module);
 // nothing to any other function. What several ifuncs choose may be the same
 // code, which may also be listed as a function of its own.
 //
+// Ask Probeable first: glibc has resolvers that are there for their effect.
+//
 // Requires: the module is relocated. One that another thread is loading just
 //   now may not be; one whose dlopen has returned, or whose constructors run,
 //   is.

@@ -159,6 +159,8 @@ constexpr Refusal kRefusals[] = {
     {"__libc_early_init", kStartup},
     {"_start", kStartup},
     {"start_thread", kStartup},
+    {"__x86_cacheinfo", kStartup},  // ifuncs of use for their effect alone
+    {"__x86_cpu_features", kStartup},
     {"_init", kStartup},
     {"_fini", kStartup},
 

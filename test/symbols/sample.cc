@@ -1,20 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "sample.h"
 
+// Hidden rather than static, which compilers name in ways of their own: the
+// linker makes these local, too.
+#define SAMPLE_LOCAL __attribute__((noinline, visibility("hidden")))
+
 extern "C" {
 
-__attribute__((noinline, used)) static int sample_static(int x) {
-  return x * 3 + 1;
-}
+SAMPLE_LOCAL int sample_static(int x) { return x * 3 + 1; }
 
-__attribute__((noinline, used)) static int sample_ifunc_chosen(int x) {
-  return x + 2;
-}
+SAMPLE_LOCAL int sample_ifunc_chosen(int x) { return x + 2; }
 
 using SampleFunction = int (*)(int);
-__attribute__((used)) static SampleFunction sample_resolver() {
-  return sample_ifunc_chosen;
-}
+SAMPLE_LOCAL SampleFunction sample_resolver() { return sample_ifunc_chosen; }
 int sample_ifunc(int x) __attribute__((ifunc("sample_resolver")));
 
 int sample_exported(int x) { return sample_static(x) - 1; }

@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "symbols/probeable.h"
+
+#include <doctest/doctest.h>
+
+#include <cstring>
+#include <string>
+#include <vector>
+
+#include "loaded_modules.h"
+#include "symbols/function.h"
+
+namespace retprobe {
+namespace {
+
+Module AnyModule() {
+  Module module{};
+  module.path = "/usr/lib/libany.so";
+  module.name = "libany.so";
+  return module;
+}
+
+// The reason, or "" when a function of this name may be probed.
+std::string Reason(const std::string& name, const Module& module) {
+  Function function;
+  function.name = name;
+  const absl::Status status = Probeable(module, function);
+  if (status.ok()) return "";
+  REQUIRE(status.code() == absl::StatusCode::kFailedPrecondition);
+  return std::string(status.message());
+}
+
+std::string Reason(const std::string& name) {
+  return Reason(name, AnyModule());
+}
+
+TEST_CASE("ordinary functions may be probed") {
+  for (const char* name : {"malloc",
+                           "free",
+                           "strlen",
+                           "fork",
+                           "execve",
+                           "execvp",
+                           "dladdr",
+                           "posix_spawn",
+                           "pthread_create",
+                           "system",
+                           "main",
+                           "write",
+                           "_Znwm",
+                           "setjmpx",
+                           "clone_file",
+                           "exit_handler",
+                           "__libc_malloc",
+                           "_ZN3app8retprobeEv",
+                           "_ZN18retprobe_somethingEv",
+                           "a.b"}) {
+    CHECK_MESSAGE(Reason(name) == "", name);
+  }
+}
+
+TEST_CASE("each kind of refusal has its reason") {
+  CHECK(Reason("vfork") == "vfork may return twice into the same frame");
+  CHECK(Reason("_setjmp") == "_setjmp may return twice into the same frame");
+  CHECK(Reason("longjmp") == "longjmp never returns to its caller");
+  CHECK(Reason("_exit") == "_exit never returns to its caller");
+  CHECK(Reason("dlsym") == "dlsym looks at its return address");
+  CHECK(Reason("__cyg_profile_func_enter") ==
+        "__cyg_profile_func_enter looks at its return address");
+  CHECK(Reason("__tls_get_addr") ==
+        "__tls_get_addr has a calling convention of its own");
+  CHECK(Reason("swapcontext") == "swapcontext continues on another stack");
+  CHECK(Reason("_Unwind_RaiseException") ==
+        "_Unwind_RaiseException is part of the unwinder");
+  CHECK(Reason("_dl_open") == "_dl_open is part of the dynamic linker");
+  CHECK(Reason("__restore_rt") ==
+        "__restore_rt is what a signal handler returns to");
+  CHECK(Reason("_start") ==
+        "_start starts or ends a program, thread or module");
+  CHECK(Reason("_ZN8retprobe7ObjPool3PopEv") ==
+        "_ZN8retprobe7ObjPool3PopEv is part of retprobe itself");
+  CHECK(Reason("_ZNK8retprobe7ObjPool4SizeEv") != "");
+  CHECK(Reason("retprobe_trampoline") != "");
+}
+
+TEST_CASE("an alias refuses the function, and so does glibc's inner name") {
+  Function function;
+  function.name = "harmless";
+  function.aliases = {"other", "vfork"};
+  CHECK(Probeable(AnyModule(), function).message() ==
+        "harmless may return twice into the same frame");
+  CHECK(Reason("__GI_dlsym") != "");
+}
+
+TEST_CASE("nothing of the dynamic linker, the vdso or retprobe is probed") {
+  Module module = ModuleNamed("ld-linux");
+  CHECK(Reason("calloc", module) == "calloc is part of the dynamic linker");
+  module.name = "renamed";
+  CHECK(Reason("calloc", module) == "calloc is part of the dynamic linker");
+  module = AnyModule();
+  module.name = "linux-vdso.so.1";
+  CHECK(Reason("time", module) == "time is part of the kernel's vdso");
+  module.name = "libretprobe_agent.so";
+  CHECK(Reason("f", module) == "f is part of retprobe itself");
+}
+
+TEST_CASE("Go functions are refused, C functions beside them are not") {
+  struct {
+    ElfW(Nhdr) header = {4, 4, 4};
+    char name[4] = {'G', 'o', 0, 0};
+    char id[4] = {};
+  } note;
+  ElfW(Phdr) header{};
+  header.p_type = PT_NOTE;
+  header.p_filesz = sizeof(note);
+  header.p_vaddr = reinterpret_cast<uintptr_t>(&note);
+  Module module = AnyModule();
+  module.begin = header.p_vaddr;
+  module.end = module.begin + sizeof(note);
+  module.program_headers = &header;
+  module.program_header_count = 1;
+  CHECK(Reason("runtime.mallocgc", module) ==
+        "runtime.mallocgc is a Go function: these run on stacks that move");
+  CHECK(Reason("x_cgo_init", module) == "");
+  note.name[0] = 'X';
+  CHECK(Reason("runtime.mallocgc", module) == "");
+}
+
+TEST_CASE("what libc exports is refused only for a known reason") {
+  const Module libc = ModuleNamed("libc.so.6");
+  size_t refused = 0;
+  size_t allowed = 0;
+  for (const Function& function : FunctionsOf(libc)) {
+    ++(Probeable(libc, function).ok() ? allowed : refused);
+  }
+  MESSAGE("libc: " << allowed << " allowed, " << refused << " refused");
+  CHECK(refused > 20);
+  CHECK(refused < 250);
+}
+
+}  // namespace
+}  // namespace retprobe
