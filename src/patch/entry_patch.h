@@ -37,6 +37,11 @@ struct EntryPatch {
   uint8_t displaced = 0;      // bytes of whole instructions that the jump covers
   uint8_t original[16] = {};  // at `address`, before
   bool armed = false;         // the jump is in place
+
+  // Where each instruction that begins inside the jump's bytes was moved, as an
+  // offset from `stub`, by its offset from `address`; 0: none begins there.
+  uint8_t moved[5] = {};
+  bool changing = false;  // being armed: read by signal handlers, atomically
 };
 
 // Builds the stub for the function at `function` and decides how its entry can
@@ -51,6 +56,22 @@ absl::StatusOr<EntryPatch*> PrepareEntryPatch(uintptr_t function, size_t size,
 
 // Writes (or takes back) the jumps of all `patches` while other threads run.
 // All or nothing: on error every entry is as it was.
+//
+// While they change, the entries hold int3, and other threads are steered by a
+// SIGTRAP handler, which stays and chains to the program's. A thread that has
+// been interrupted between the instructions which the jump replaces is moved to
+// their copies; one that a handler of its own interrupted there, too.
+//
+// Errors: kUnavailable, a thread could not be asked or moved within a second
+//   (it blocks signals), or the system has no membarrier; kPermissionDenied,
+//   code cannot be written; kFailedPrecondition, someone else has changed the
+//   code since it was looked at. The function is named by its address.
+//
+// Limits: a thread that blocks SIGTRAP in a system call, wakes within the
+//   window (about a millisecond) and calls one of the functions is killed by
+//   the int3, as is one when the program replaces the handler in the window.
+//   Interrupted contexts are found on the stack a thread runs on and on those
+//   that its signal frames there name, not in contexts saved elsewhere by hand.
 absl::Status ArmEntryPatches(absl::Span<EntryPatch* const> patches);
 absl::Status DisarmEntryPatches(absl::Span<EntryPatch* const> patches);
 

@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "patch/branch_targets.h"
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "patch/instruction.h"
+
+namespace retprobe {
+namespace {
+
+constexpr size_t kChunk = 64 * 1024;
+
+// Bytes a distance of 8 bits can span, with the instruction.
+constexpr uintptr_t kShortReach = 128 + kMaxInstruction;
+
+// In code without a range (an unwind table with holes, or none) decoding starts
+// this far before a suspect: x86 code falls into step within a few instructions.
+constexpr uintptr_t kResynchronize = 256;
+
+// What `bytes` would branch to as an instruction at `address`, disregarding
+// prefixes; 0 when its opcode is no direct branch. Needs 6 readable bytes.
+uintptr_t FarTarget(const uint8_t* bytes, uintptr_t address) {
+  size_t opcode;
+  if ((bytes[0] & 0xfe) == 0xe8) {
+    opcode = 1;  // call, jmp
+  } else if ((bytes[0] == 0x0f && (bytes[1] & 0xf0) == 0x80) ||
+             (bytes[0] == 0xc7 && bytes[1] == 0xf8)) {
+    opcode = 2;  // jcc, xbegin
+  } else {
+    return 0;
+  }
+  int32_t distance;
+  std::memcpy(&distance, bytes + opcode, sizeof(distance));
+  return address + opcode + 4 + static_cast<uintptr_t>(int64_t{distance});
+}
+
+uintptr_t ShortTarget(const uint8_t* bytes, uintptr_t address) {
+  if ((bytes[0] & 0xf0) != 0x70 && bytes[0] != 0xeb &&
+      (bytes[0] & 0xfc) != 0xe0) {
+    return 0;
+  }
+  return address + 2 +
+         static_cast<uintptr_t>(int64_t{static_cast<int8_t>(bytes[1])});
+}
+
+// Calls `visit(bytes, address)` for every address of [from, to) that can be
+// read, with at least 6 bytes to look at; stops when it returns true.
+template <typename Visit>
+bool ForEachByte(uintptr_t from, uintptr_t to, CodeReader read, Visit visit) {
+  std::vector<uint8_t> buffer(std::min<size_t>(kChunk, to - from) + 8);
+  for (uintptr_t chunk = from; chunk < to;) {
+    const size_t size = std::min<size_t>(kChunk, to - chunk);
+    const size_t got = read(chunk, buffer.data(), size + 8);
+    std::fill(buffer.begin() + static_cast<std::ptrdiff_t>(got), buffer.end(),
+              0xcc);
+    for (size_t i = 0; i < size; ++i) {
+      if (visit(buffer.data() + i, chunk + i)) return true;
+    }
+    chunk += size;
+  }
+  return false;
+}
+
+}  // namespace
+
+BranchTargets::BranchTargets(const CodeRange& extent,
+                             std::vector<CodeRange> functions)
+    : extent_(extent), functions_(std::move(functions)) {}
+
+CodeRange BranchTargets::FunctionAt(uintptr_t address) const {
+  auto after = std::upper_bound(
+      functions_.begin(), functions_.end(), address,
+      [](uintptr_t value, const CodeRange& range) { return value < range.begin; });
+  if (after == functions_.begin()) return {0, 0};
+  const CodeRange& range = *--after;
+  return address < range.end ? range : CodeRange{0, 0};
+}
+
+uintptr_t BranchTargets::NextFunction(uintptr_t address) const {
+  const auto after = std::upper_bound(
+      functions_.begin(), functions_.end(), address,
+      [](uintptr_t value, const CodeRange& range) { return value < range.begin; });
+  return after == functions_.end() ? 0 : after->begin;
+}
+
+void BranchTargets::Sweep(CodeReader read) {
+  const uintptr_t first = begin();
+  const uintptr_t size = end() - first;
+  targets_.assign(size / 64 + 1, 0);
+  ForEachByte(first, end(), read,
+              [&](const uint8_t* bytes, uintptr_t address) {
+                const uintptr_t offset = FarTarget(bytes, address) - first;
+                if (offset < size) targets_[offset / 64] |= 1ull << offset % 64;
+                return false;
+              });
+}
+
+CodeRange BranchTargets::RangeToDecode(uintptr_t suspect) const {
+  CodeRange range = FunctionAt(suspect);
+  if (range.begin != 0) return range;
+  const uintptr_t next = NextFunction(suspect);
+  range = {std::max(begin(), suspect - kResynchronize),
+           next != 0 ? next : end()};
+  const auto after = std::upper_bound(
+      functions_.begin(), functions_.end(), suspect,
+      [](uintptr_t value, const CodeRange& f) { return value < f.begin; });
+  if (after != functions_.begin()) {
+    range.begin = std::max(range.begin, std::prev(after)->end);
+  }
+  return range;
+}
+
+bool BranchTargets::Verify(uintptr_t suspect, uintptr_t begin, uintptr_t end,
+                           bool calls, CodeReader read, Branch* branch) const {
+  const CodeRange range = RangeToDecode(suspect);
+  const size_t wanted = suspect + kMaxInstruction - range.begin;
+  std::vector<uint8_t> code(wanted);
+  code.resize(read(range.begin, code.data(), wanted));
+  Instruction instruction;
+  for (size_t offset = 0; offset < code.size();) {
+    const uintptr_t address = range.begin + offset;
+    if (address > suspect) return false;
+    if (!DecodeInstruction(code.data() + offset, code.size() - offset, address,
+                           &instruction)) {
+      ++offset;
+      continue;
+    }
+    offset += instruction.length;
+    if (range.begin + offset <= suspect) continue;
+    const bool is_call = instruction.kind == Instruction::Kind::kCall;
+    if (!instruction.IsRelativeBranch() || (is_call && !calls) ||
+        instruction.target < begin || instruction.target >= end) {
+      return false;
+    }
+    *branch = {address, instruction.target, is_call};
+    return true;
+  }
+  return false;
+}
+
+bool BranchTargets::FindIn(uintptr_t from, uintptr_t to, uintptr_t begin,
+                           uintptr_t end, bool far, bool calls, CodeReader read,
+                           Branch* branch) const {
+  return ForEachByte(
+      from, to, read, [&](const uint8_t* bytes, uintptr_t address) {
+        const uintptr_t target = far ? FarTarget(bytes, address)
+                                     : ShortTarget(bytes, address);
+        return target >= begin && target < end &&
+               Verify(address, begin, end, calls, read, branch);
+      });
+}
+
+bool BranchTargets::FindBranch(uintptr_t begin, uintptr_t end, CodeReader read,
+                               Branch* branch) {
+  const uintptr_t low = std::max(this->begin(), begin - kShortReach);
+  const uintptr_t high = std::min(this->end(), end + kShortReach);
+  if (FindIn(low, high, begin, end, /*far=*/false, /*calls=*/true, read,
+             branch)) {
+    return true;
+  }
+  if (targets_.empty()) Sweep(read);
+  for (uintptr_t address = begin; address < end; ++address) {
+    const uintptr_t offset = address - this->begin();
+    if (offset / 64 < targets_.size() &&
+        (targets_[offset / 64] >> offset % 64 & 1) != 0) {
+      return FindIn(this->begin(), this->end(), begin, end, /*far=*/true,
+                    /*calls=*/true, read, branch);
+    }
+  }
+  return false;
+}
+
+bool BranchTargets::FindLoop(const CodeRange& function, uintptr_t target,
+                             CodeReader read, Branch* branch) const {
+  return FindIn(function.begin, function.end, target, target + 1,
+                /*far=*/false, /*calls=*/false, read, branch) ||
+         FindIn(function.begin, function.end, target, target + 1,
+                /*far=*/true, /*calls=*/false, read, branch);
+}
+
+}  // namespace retprobe

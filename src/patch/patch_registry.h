@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef RETPROBE_PATCH_PATCH_REGISTRY_H_
+#define RETPROBE_PATCH_PATCH_REGISTRY_H_
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "patch/code_map.h"
+#include "patch/entry_patch.h"
+#include "patch/memory_file.h"
+#include "patch/near_memory.h"
+#include "patch/relocate.h"
+
+namespace retprobe {
+
+// All patches of the process: what entry_patch.h's functions work on. Never
+// destroyed.
+//
+// Concurrency: any thread; one operation at a time. A fork waits for the
+// operation under way, so that a child never inherits half of one.
+class PatchRegistry {
+ public:
+  explicit PatchRegistry(CodeMap::Source source);
+
+  // The process's registry, whose functions come from the unwind tables.
+  static PatchRegistry& Get();
+
+  absl::StatusOr<EntryPatch*> Prepare(uintptr_t function, size_t size,
+                                      const void* site);
+  absl::Status Switch(absl::Span<EntryPatch* const> patches, bool arm);
+
+ private:
+  // One way to patch a function.
+  struct Plan {
+    DisplacedCode displaced;
+    ReachWindow window;
+  };
+  size_t ReadOriginal(const MemoryFile& memory, uintptr_t address,
+                      uint8_t* bytes, size_t size) const;
+  EntryPatch* Known(const MemoryFile& memory, uintptr_t function,
+                    const void* site);
+  absl::StatusOr<Plan> MakePlan(const MemoryFile& memory, uintptr_t function,
+                                size_t size);
+  absl::Status CheckBranches(const MemoryFile& memory, uintptr_t function,
+                             const EntryBounds& bounds,
+                             const DisplacedCode& displaced,
+                             BranchTargets* module);
+  absl::StatusOr<EntryPatch*> Build(const MemoryFile& memory,
+                                    uintptr_t function, const Plan& plan,
+                                    const void* site);
+
+  std::mutex mutex_;
+  CodeMap code_map_;
+  NearMemory near_memory_;
+  std::vector<std::unique_ptr<EntryPatch>> patches_;
+  std::multimap<uintptr_t, EntryPatch*> by_function_;
+  std::multimap<uintptr_t, EntryPatch*> by_address_;
+};
+
+}  // namespace retprobe
+
+#endif  // RETPROBE_PATCH_PATCH_REGISTRY_H_

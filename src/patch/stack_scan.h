@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef RETPROBE_PATCH_STACK_SCAN_H_
+#define RETPROBE_PATCH_STACK_SCAN_H_
+
+#include <cstddef>
+#include <cstdint>
+
+namespace retprobe {
+
+// Where the instruction at `pc` was moved to, when `pc` lies between the
+// instructions of a changing patch; else 0. Async-signal-safe.
+uintptr_t CopyOf(uintptr_t pc);
+
+// Looks for the saved contexts of interrupted code: signal frames on the stack
+// from `sp` upwards, and on the stacks that those frames point to in turn. With
+// `move`, those between the instructions of a changing patch are changed to the
+// copy. Requires for `move`: the thread of that stack is the caller, or stopped.
+//
+// Returns whether such a context is there that was not changed. A frame is told
+// by what follows the pc: flags, and the code and stack segments of user space.
+// Unreadable memory ends a stack; so do 8 MiB.
+//
+// Signals: async-signal-safe; `page` is 4 KiB of scratch memory.
+bool FindInterrupted(uintptr_t sp, bool move, uint64_t* page);
+
+}  // namespace retprobe
+
+#endif  // RETPROBE_PATCH_STACK_SCAN_H_

@@ -1,0 +1,272 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "patch/thread_mover.h"
+
+#include <signal.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <ucontext.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <cstring>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "arch/x86_64/system_call.h"
+#include "patch/stack_scan.h"
+#include "patch/threads.h"
+
+namespace retprobe {
+namespace {
+
+constexpr size_t kPageSize = 4096;
+constexpr size_t kRequests = 64;  // threads asked at once
+
+// One thread asked. `state` is the number of the request times four and what
+// has become of it; a handler that comes late finds another number and leaves.
+struct Request {
+  enum : uint32_t { kFree, kAsked, kTaken, kDone };
+  std::atomic<uint32_t> state{kFree};
+  uint64_t page[kPageSize / 8];
+};
+constinit Request requests[kRequests];
+
+bool Own(const siginfo_t& info) {
+  const auto* request = static_cast<const Request*>(info.si_value.sival_ptr);
+  return info.si_code == SI_QUEUE && request >= requests &&
+         request < requests + kRequests;
+}
+
+// Calls no function of the C library: those may be patched at this moment.
+void HandleRequest(int signal, siginfo_t* info, void* data) {
+  if (!Own(*info)) return;
+  auto* request = static_cast<Request*>(info->si_value.sival_ptr);
+  const auto number = static_cast<uint32_t>(info->si_errno) * 4;
+  uint32_t expected = number + Request::kAsked;
+  // Q1 <- Q0: what the asking thread has published of the patches.
+  if (!request->state.compare_exchange_strong(
+          expected, number + Request::kTaken, std::memory_order_acquire,
+          std::memory_order_relaxed)) {
+    return;
+  }
+  auto& registers = static_cast<ucontext_t*>(data)->uc_mcontext.gregs;
+  const uintptr_t copy = CopyOf(static_cast<uintptr_t>(registers[REG_RIP]));
+  if (copy != 0) registers[REG_RIP] = static_cast<greg_t>(copy);
+  FindInterrupted(static_cast<uintptr_t>(registers[REG_RSP]), /*move=*/true,
+                  request->page);
+  // D0 -> D1: the thread has been moved before it counts as such.
+  request->state.store(number + Request::kDone, std::memory_order_release);
+}
+
+// A real-time signal with our handler: the one taken last time if the program
+// has left it alone, else the highest one without a handler. 0: none is free.
+int RequestSignal() {
+  static int taken = 0;
+  struct sigaction now;
+  if (taken != 0 && sigaction(taken, nullptr, &now) == 0 &&
+      now.sa_sigaction == HandleRequest) {
+    return taken;
+  }
+  for (int signal = SIGRTMAX; signal >= SIGRTMIN; --signal) {
+    if (sigaction(signal, nullptr, &now) != 0 || now.sa_handler != SIG_DFL) {
+      continue;
+    }
+    struct sigaction ours = {};
+    ours.sa_sigaction = HandleRequest;
+    ours.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART;
+    sigfillset(&ours.sa_mask);
+    if (sigaction(signal, &ours, nullptr) == 0) return taken = signal;
+  }
+  return 0;
+}
+
+void Pause() {
+  const timespec brief = {0, 20'000};
+  SystemCall(SYS_nanosleep, reinterpret_cast<long>(&brief), 0);
+}
+
+bool Passed(Deadline deadline) {
+  return std::chrono::steady_clock::now() >= deadline;
+}
+
+// Asks every thread once and keeps the books.
+class Mover {
+ public:
+  explicit Mover(int signal) : signal_(signal), page_(kPageSize / 8) {}
+  ~Mover() {
+    for (const Asked& asked : asked_) Withdraw(asked);
+  }
+
+  // One look at all threads; true when every one of them is clear.
+  bool Pass() {
+    Collect();
+    if (!OtherThreads(&threads_)) return false;
+    bool clear = true;
+    for (const pid_t thread : threads_) {
+      if (std::binary_search(clear_.begin(), clear_.end(), thread)) continue;
+      const ThreadState state = StateOf(thread);
+      if (state.kind == ThreadState::kGone) continue;
+      if (IsClear(thread, state)) {
+        SetClear(thread);
+      } else {
+        clear = false;
+        Ask(thread);
+      }
+    }
+    return clear;
+  }
+
+  absl::Status Late() const {
+    return absl::UnavailableError(absl::StrCat(
+        "thread ", last_, " may be inside the bytes to patch and ",
+        last_blocks_ ? "blocks the signal that would move it"
+                     : "has not answered in time"));
+  }
+
+ private:
+  struct Asked {
+    pid_t thread;
+    Request* request;
+    uint32_t number;
+  };
+
+  // Whether a blocked thread is away from the bytes, and was for as long as we
+  // looked.
+  bool IsClear(pid_t thread, const ThreadState& state) {
+    if (state.kind != ThreadState::kBlocked || CopyOf(state.pc) != 0 ||
+        FindInterrupted(state.sp, /*move=*/false, page_.data())) {
+      return false;
+    }
+    const ThreadState again = StateOf(thread);
+    return again.kind == ThreadState::kBlocked && again.pc == state.pc &&
+           again.sp == state.sp;
+  }
+
+  void SetClear(pid_t thread) {
+    clear_.insert(std::lower_bound(clear_.begin(), clear_.end(), thread),
+                  thread);
+  }
+
+  void Ask(pid_t thread) {
+    last_ = thread;
+    for (const Asked& asked : asked_) {
+      if (asked.thread == thread) return;
+    }
+    last_blocks_ = Blocks(thread, signal_);
+    Request* request = last_blocks_ ? nullptr : FreeRequest();
+    if (request == nullptr) return;  // the next pass tries again
+    static uint32_t numbers = 0;
+    const uint32_t number = ++numbers & 0x0fffffff;
+    // Q0 -> Q1: the patches' state before the request that makes it be read.
+    request->state.store(number * 4 + Request::kAsked,
+                         std::memory_order_release);
+    siginfo_t info = {};
+    info.si_signo = signal_;
+    info.si_code = SI_QUEUE;
+    info.si_errno = static_cast<int>(number);
+    info.si_pid = static_cast<pid_t>(SystemCall(SYS_getpid));
+    info.si_value.sival_ptr = request;
+    if (SystemCall(SYS_rt_tgsigqueueinfo, info.si_pid, thread, signal_,
+                   reinterpret_cast<long>(&info)) != 0) {
+      // Relaxed: nobody was told of it.
+      request->state.store(Request::kFree, std::memory_order_relaxed);
+      return;
+    }
+    asked_.push_back({thread, request, number});
+  }
+
+  Request* FreeRequest() {
+    for (Request& request : requests) {
+      // Relaxed: only this thread leaves the free state.
+      if (request.state.load(std::memory_order_relaxed) == Request::kFree) {
+        return &request;
+      }
+    }
+    return nullptr;
+  }
+
+  // Takes the answers that have come.
+  void Collect() {
+    for (size_t i = 0; i < asked_.size();) {
+      const Asked asked = asked_[i];
+      // D1 <- D0: the thread has been moved.
+      const uint32_t state =
+          asked.request->state.load(std::memory_order_acquire);
+      if (state != asked.number * 4 + Request::kDone) {
+        ++i;
+        continue;
+      }
+      // Relaxed: the handler is through with it.
+      asked.request->state.store(Request::kFree, std::memory_order_relaxed);
+      SetClear(asked.thread);
+      asked_[i] = asked_.back();
+      asked_.pop_back();
+    }
+  }
+
+  // A request that nobody has taken yet is free again; the handler of one that
+  // was taken frees nothing, so wait for it: it is at work.
+  void Withdraw(const Asked& asked) {
+    uint32_t expected = asked.number * 4 + Request::kAsked;
+    if (asked.request->state.compare_exchange_strong(
+            expected, Request::kFree, std::memory_order_relaxed,
+            std::memory_order_relaxed)) {
+      return;  // relaxed: nothing was done under it
+    }
+    // D1 <- D0: what the handler did lies before whatever comes next.
+    while (asked.request->state.load(std::memory_order_acquire) !=
+           asked.number * 4 + Request::kDone) {
+      Pause();
+    }
+    asked.request->state.store(Request::kFree, std::memory_order_relaxed);
+  }
+
+  const int signal_;
+  std::vector<uint64_t> page_;
+  std::vector<pid_t> threads_;
+  std::vector<pid_t> clear_;  // ascending
+  std::vector<Asked> asked_;
+  pid_t last_ = 0;
+  bool last_blocks_ = false;
+};
+
+}  // namespace
+
+absl::Status AwaitTrappable(Deadline deadline) {
+  std::vector<pid_t> threads;
+  for (;;) {
+    if (!OtherThreads(&threads)) {
+      return absl::UnavailableError("cannot list the threads in /proc");
+    }
+    pid_t blocking = 0;
+    for (const pid_t thread : threads) {
+      if (StateOf(thread).kind == ThreadState::kRunning &&
+          Blocks(thread, SIGTRAP)) {
+        blocking = thread;
+      }
+    }
+    if (blocking == 0) return absl::OkStatus();
+    if (Passed(deadline)) {
+      return absl::UnavailableError(absl::StrCat(
+          "thread ", blocking, " runs with SIGTRAP blocked: a breakpoint would "
+          "kill it"));
+    }
+    Pause();
+  }
+}
+
+absl::Status MoveThreadsOut(Deadline deadline) {
+  const int signal = RequestSignal();
+  if (signal == 0) {
+    return absl::UnavailableError("the program uses every real-time signal");
+  }
+  Mover mover(signal);
+  while (!mover.Pass()) {
+    if (Passed(deadline)) return mover.Late();
+    Pause();
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace retprobe

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef RETPROBE_PATCH_THREADS_H_
+#define RETPROBE_PATCH_THREADS_H_
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <vector>
+
+namespace retprobe {
+
+// The ids of all threads of this process but the caller, in the kernel's order;
+// threads that begin or end meanwhile may be missing. False when the list
+// cannot be read.
+bool OtherThreads(std::vector<pid_t>* threads);
+
+// What the kernel tells of a thread from outside.
+struct ThreadState {
+  enum Kind : uint8_t {
+    kGone,
+    kRunning,   // or about to: its pc is not known
+    kBlocked,   // in the kernel; will continue at `pc` with `sp`
+  };
+  Kind kind;
+  uintptr_t pc;
+  uintptr_t sp;
+};
+ThreadState StateOf(pid_t thread);
+
+// Whether `thread` keeps `signal` from being delivered. False also when it
+// cannot be told.
+bool Blocks(pid_t thread, int signal);
+
+}  // namespace retprobe
+
+#endif  // RETPROBE_PATCH_THREADS_H_

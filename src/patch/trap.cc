@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "patch/trap.h"
+
+#include <signal.h>
+#include <sys/syscall.h>
+#include <ucontext.h>
+
+#include <atomic>
+#include <cerrno>
+#include <memory>
+
+#include "arch/x86_64/system_call.h"
+
+namespace retprobe {
+namespace {
+
+constexpr size_t kFirstCapacity = 1024;  // a power of two
+
+size_t Hash(uintptr_t address) {
+  return static_cast<size_t>(address * 0x9e3779b97f4a7c15u >> 20);
+}
+
+// Who handled SIGTRAP before us. Replaced, never freed: handlers read it.
+std::atomic<const struct sigaction*> previous_action{nullptr};
+
+// What our handler is chaining in this thread: the context, and the handler's
+// own frame. A program's handler that chains back to ours comes with the same
+// context from further down the stack; after a siglongjmp out of it, another
+// trap may have its context at the same place, but our frame as well.
+struct Chained {
+  const void* context;
+  const void* frame;
+};
+[[gnu::tls_model("initial-exec")]] thread_local Chained chained;
+
+// Lets the kernel do what it does without a handler. The signal is blocked or
+// its instruction passed; sending it again ends the process with a core.
+void ResetAndRaise() {
+  struct {
+    void (*handler)(int);
+    unsigned long flags;
+    void (*restorer)();
+    unsigned long mask;
+  } action = {SIG_DFL, 0, nullptr, 0};
+  SystemCall(SYS_rt_sigaction, SIGTRAP, reinterpret_cast<long>(&action), 0, 8);
+  SystemCall(SYS_tgkill, SystemCall(SYS_getpid), SystemCall(SYS_gettid),
+             SIGTRAP);
+  unsigned long trap = 1ul << (SIGTRAP - 1);
+  SystemCall(SYS_rt_sigprocmask, SIG_UNBLOCK, reinterpret_cast<long>(&trap), 0,
+             8);
+}
+
+void ChainTrap(int signal, siginfo_t* info, ucontext_t* context,
+               const void* frame) {
+  // P1 <- P0: the action is read as it was stored.
+  const struct sigaction* previous =
+      previous_action.load(std::memory_order_acquire);
+  const bool looping = chained.context == context && frame < chained.frame;
+  const bool sent = info->si_code <= 0;
+  if (previous == nullptr || looping || previous->sa_handler == SIG_DFL ||
+      (previous->sa_handler == SIG_IGN && !sent)) {
+    // The kernel lets nobody ignore a trap of the processor.
+    ResetAndRaise();
+    return;
+  }
+  if (previous->sa_handler == SIG_IGN) return;
+  // The handler runs with the signals blocked that it asked for, not with
+  // ours: all of them.
+  unsigned long mask = *reinterpret_cast<unsigned long*>(&context->uc_sigmask) |
+                       *reinterpret_cast<const unsigned long*>(&previous->sa_mask);
+  if (!(previous->sa_flags & SA_NODEFER)) mask |= 1ul << (SIGTRAP - 1);
+  SystemCall(SYS_rt_sigprocmask, SIG_SETMASK, reinterpret_cast<long>(&mask), 0,
+             8);
+  const Chained outer = chained;
+  chained = {context, frame};
+  if (previous->sa_flags & SA_SIGINFO) {
+    previous->sa_sigaction(signal, info, context);
+  } else {
+    previous->sa_handler(signal);
+  }
+  chained = outer;
+}
+
+// Calls no function of the C library on its own path: those may be patched.
+void HandleTrap(int signal, siginfo_t* info, void* data) {
+  auto* context = static_cast<ucontext_t*>(data);
+  greg_t& pc = context->uc_mcontext.gregs[REG_RIP];
+  if (info->si_code == SI_KERNEL) {
+    if (const EntryPatch* patch =
+            ArmedPatches().Find(static_cast<uintptr_t>(pc) - 1)) {
+      pc = static_cast<greg_t>(patch->stub);
+      return;
+    }
+  }
+  ChainTrap(signal, info, context, __builtin_frame_address(0));
+}
+
+}  // namespace
+
+struct PatchTable::Slots {
+  explicit Slots(size_t size)
+      : mask(size - 1), slots(new std::atomic<EntryPatch*>[size]()) {}
+  const size_t mask;
+  const std::unique_ptr<std::atomic<EntryPatch*>[]> slots;
+};
+
+void PatchTable::Grow() {
+  Slots* old = current_;
+  auto* grown = new Slots(old == nullptr ? kFirstCapacity : 2 * old->mask + 2);
+  for (size_t i = 0; old != nullptr && i <= old->mask; ++i) {
+    // Relaxed: only this thread stores.
+    EntryPatch* patch = old->slots[i].load(std::memory_order_relaxed);
+    if (patch == nullptr) continue;
+    size_t slot = Hash(patch->address) & grown->mask;
+    while (grown->slots[slot].load(std::memory_order_relaxed) != nullptr) {
+      slot = (slot + 1) & grown->mask;
+    }
+    grown->slots[slot].store(patch, std::memory_order_relaxed);
+  }
+  // T0 -> T1: the filled table before the pointer to it. The old one stays for
+  // readers that still search it; all of them together are as big as the last.
+  __atomic_store_n(&current_, grown, __ATOMIC_RELEASE);
+}
+
+void PatchTable::Insert(EntryPatch* patch) {
+  if (current_ == nullptr || 2 * count_ >= current_->mask) Grow();
+  size_t slot = Hash(patch->address) & current_->mask;
+  for (;; slot = (slot + 1) & current_->mask) {
+    // Relaxed: only this thread stores.
+    EntryPatch* held = current_->slots[slot].load(std::memory_order_relaxed);
+    if (held == nullptr) ++count_;
+    if (held == nullptr || held->address == patch->address) break;
+  }
+  // S0 -> S1: the patch's content before the pointer to it.
+  current_->slots[slot].store(patch, std::memory_order_release);
+}
+
+const EntryPatch* PatchTable::Find(uintptr_t address) const {
+  // T1 <- T0: a table is seen filled.
+  const Slots* table = __atomic_load_n(&current_, __ATOMIC_ACQUIRE);
+  if (table == nullptr) return nullptr;
+  for (size_t slot = Hash(address) & table->mask;;
+       slot = (slot + 1) & table->mask) {
+    // S1 <- S0: a patch is seen whole.
+    const EntryPatch* patch =
+        table->slots[slot].load(std::memory_order_acquire);
+    if (patch == nullptr || patch->address == address) return patch;
+  }
+}
+
+PatchTable& ArmedPatches() {
+  // Constant-initialized and never destroyed: no guard, and traps may come
+  // while the process exits.
+  static constinit PatchTable table;
+  static_assert(__has_trivial_destructor(PatchTable));
+  return table;
+}
+
+absl::Status InstallTrapHandler() {
+  struct sigaction now;
+  if (sigaction(SIGTRAP, nullptr, &now) == 0 && (now.sa_flags & SA_SIGINFO) &&
+      now.sa_sigaction == HandleTrap) {
+    return absl::OkStatus();
+  }
+  // P0 -> P1: stored whole before a handler of ours can want it.
+  previous_action.store(new struct sigaction(now), std::memory_order_release);
+  struct sigaction ours = {};
+  ours.sa_sigaction = HandleTrap;
+  // Everything blocked, so that no handler sees a frame whose pc lies behind an
+  // int3; but for SIGTRAP itself: a program's handler that we chain to may call
+  // a function whose entry is changing.
+  ours.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART | SA_NODEFER;
+  sigfillset(&ours.sa_mask);
+  sigdelset(&ours.sa_mask, SIGTRAP);
+  if (sigaction(SIGTRAP, &ours, nullptr) != 0) {
+    return absl::ErrnoToStatus(errno, "cannot handle SIGTRAP");
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace retprobe

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef RETPROBE_PATCH_TRAP_H_
+#define RETPROBE_PATCH_TRAP_H_
+
+#include <cstddef>
+#include <cstdint>
+
+#include "absl/status/status.h"
+#include "absl/types/span.h"
+#include "patch/entry_patch.h"
+
+namespace retprobe {
+
+// A set of patches that signal handlers can search while it grows: an
+// open-addressing table keyed by address. A patch is never taken out, since a
+// thread may come to its handler long after the int3 it ran into has gone; a
+// later patch of the same address replaces it.
+class PatchTable {
+ public:
+  // Requires: no concurrent Insert.
+  void Insert(EntryPatch* patch);
+
+  // The patch whose `address` is `address`, or null. Async-signal-safe.
+  const EntryPatch* Find(uintptr_t address) const;
+
+ private:
+  struct Slots;
+  void Grow();
+
+  Slots* current_ = nullptr;  // accessed by __atomic operations
+  size_t count_ = 0;
+};
+
+// Every patch that has ever been armed.
+PatchTable& ArmedPatches();
+
+// Makes sure that an int3 at the entry of an armed patch leads to its stub.
+// Traps that are not ours go to whoever handled SIGTRAP before. To be called
+// before every batch: a program may have set a handler of its own meanwhile.
+absl::Status InstallTrapHandler();
+
+}  // namespace retprobe
+
+#endif  // RETPROBE_PATCH_TRAP_H_
