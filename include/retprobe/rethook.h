@@ -12,8 +12,7 @@
 namespace retprobe {
 
 struct ReturnInstance;
-struct EntryFrame;
-struct ReturnFrame;
+struct RegisterFrame;
 
 // Why an activation ended.
 enum class EndReason : uint8_t {
@@ -50,9 +49,9 @@ class RETPROBE_API EntryContext {
   void* data() const noexcept { return data_; }
 
  private:
-  friend struct ContextFactory;
+  friend struct ContextAccess;
   ReturnInstance* instance_;
-  EntryFrame* frame_;
+  RegisterFrame* frame_;
   void* data_;
 };
 
@@ -64,7 +63,7 @@ class RETPROBE_API ReturnContext {
   void* return_address() const noexcept;
   void* frame() const noexcept;
 
-  EndReason reason() const noexcept;
+  EndReason reason() const noexcept { return reason_; }
 
   // The result in rax and rdx (a second word: __int128, small structs). May be
   // changed. Without meaning unless reason() is kReturned.
@@ -84,10 +83,11 @@ class RETPROBE_API ReturnContext {
   void* data() const noexcept { return data_; }
 
  private:
-  friend struct ContextFactory;
+  friend struct ContextAccess;
   ReturnInstance* instance_;
-  ReturnFrame* frame_;  // null unless returned
+  RegisterFrame* frame_;  // null unless returned
   void* data_;
+  EndReason reason_;
 };
 
 }  // namespace retprobe

@@ -4,25 +4,16 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <vector>
 
-#include "absl/functional/any_invocable.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 #include "retprobe/export.h"
+#include "retprobe/handler.h"
 #include "retprobe/rethook.h"
 
 namespace retprobe {
-
-// Runs before a probed function; false declines the activation: the function
-// runs unprobed and no return handler will see it. noexcept is part of the
-// type: an exception could not go anywhere.
-using EntryHandler = absl::AnyInvocable<bool(EntryContext&) const noexcept>;
-
-// Runs when a probed function's activation ends.
-using ReturnHandler = absl::AnyInvocable<void(ReturnContext&) const noexcept>;
 
 // Activations that were not probed, by reason.
 struct Missed {
@@ -52,9 +43,11 @@ struct ReturnProbeOptions {
   // can tell, 0 .. 6.
   int saved_arguments = 0;
 
-  // Promise that neither handler, nor what it calls, touches a vector register
-  // (for instance because it is compiled with -mgeneral-regs-only). Saves most
-  // of a probe's cost; broken, it corrupts the program.
+  // Promise that neither handler, nor what it calls, changes a vector register
+  // (for instance because it is compiled with -mgeneral-regs-only). Without it
+  // the handlers' code is read at attachment, and what they may change is kept
+  // around them: everything as soon as they call what cannot be followed. The
+  // promise saves that; broken, it corrupts the program.
   bool handlers_leave_vectors_alone = false;
 
   // Whether the probe is live from the start.
@@ -116,11 +109,12 @@ class RETPROBE_API ReturnProbe {
   void* function() const;
   Missed nmissed() const;
 
- private:
-  friend class Registry;
+  // The implementation's; owned by it.
   struct Probe;
-  explicit ReturnProbe(std::unique_ptr<Probe> probe);
-  std::unique_ptr<Probe> probe_;
+
+ private:
+  explicit ReturnProbe(Probe* probe) : probe_(probe) {}
+  Probe* probe_;  // null: moved from, or detached
 };
 
 }  // namespace retprobe

@@ -4,10 +4,11 @@
 
 // The only place that asks which architecture this is.
 #if defined(__x86_64__)
+#include "arch/x86_64/frame.h"
 #include "arch/x86_64/rseq.h"
 #include "arch/x86_64/syscall.h"
 #else
-#error "Not ported; see src/README.md, Porting"
+#error "no return trampoline for this architecture; see src/README.md, Porting"
 #endif
 
 #endif  // RETPROBE_ARCH_ARCH_H_

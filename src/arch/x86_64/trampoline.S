@@ -1,0 +1,386 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The call-through trampoline: instead of overwriting the return address on the
+// stack it calls the function's body, so that every call and every return is
+// paired (return predictor, hardware shadow stack) and every frame has unwind
+// information.
+//
+//   f:  jmp stub                      stub: mov %rax, -24(%rsp)
+//                                           mov $site, %rax
+//                                           jmp *(%rax)  -> retprobe_entry
+//
+//   retprobe_entry(site):
+//     list = site->list                        \  one rseq critical section, so
+//     instance = magazine[cpu].objects[--n]     | that Detach's membarrier sees
+//     instance->list = list                    /  every list in use
+//     if list has entry handlers: dispatch; declined: give back, run the body
+//     pop instance->return_address             rsp is at the caller's level
+//     call instance->body                      rbx = instance meanwhile
+//   retprobe_return:
+//     push instance->return_address
+//     if list has return handlers: dispatch
+//     magazine[cpu].objects[n++] = instance       rseq critical section
+//     ret
+//
+// Callers compiled with -fipa-ra may keep values in any register that the body
+// leaves alone, so everything but flags is preserved on both sides. Scratch
+// registers are kept in the 128 bytes below the stack pointer, which nobody owns
+// at a function's entry and return and which signal handlers skip. What is
+// needed after the instance is given back must not lie in the instance.
+//
+// Below, CFA is the caller's stack pointer before its call. From the first
+// instruction to `popq`, and from `pushq` to `ret`, rsp = CFA - 8:
+//   CFA-8 return address   CFA-24 rbx   CFA-32 rax   CFA-40 rcx   CFA-48 rdx
+//   CFA-56 rsi
+// Between them the frame has no bytes of its own and unwinders find the return
+// address and rbx in the instance, through rbx.
+
+#include "arch/x86_64/frame.h"
+#include "arch/x86_64/vectors.h"
+#include "objpool/magazine.h"
+
+#define RSEQ_CPU_ID 4
+#define RSEQ_CS 8
+
+// DW_CFA_expression of rip (16) and rbx (3): DW_OP_breg3 (rbx) + offset.
+.macro CFI_IN_INSTANCE
+  .cfi_def_cfa %rsp, 0
+  .cfi_escape 0x10, 16, 2, 0x73, RETPROBE_INSTANCE_RETURN_ADDRESS
+  .cfi_escape 0x10, 3, 2, 0x73, RETPROBE_INSTANCE_RBX
+.endm
+
+.macro CFI_ON_STACK
+  .cfi_def_cfa %rsp, 8
+  .cfi_offset %rip, -8
+  .cfi_offset %rbx, -24
+.endm
+
+// Completes a RegisterFrame at (%rbp) from rsp = CFA - 8, where rbp, rbx, rax,
+// rcx, rdx and rsi have been stored below; rsp is then aligned to 64.
+.macro BUILD_FRAME
+  movq %rbp, -8(%rsp)
+  .cfi_offset %rbp, -16
+  leaq -56(%rsp), %rsp
+  .cfi_adjust_cfa_offset 56
+  .irp r, rdi, r8, r9, r10, r11
+  pushq %\r
+  .cfi_adjust_cfa_offset 8
+  .endr
+  pushq $0
+  .cfi_adjust_cfa_offset 8
+  movq %rsp, %rbp
+  .cfi_def_cfa_register %rbp
+  andq $-64, %rsp
+.endm
+
+.macro DROP_FRAME
+  movq %rbp, %rsp
+  .cfi_def_cfa_register %rsp
+  leaq 8(%rsp), %rsp
+  .cfi_adjust_cfa_offset -8
+  .irp r, r11, r10, r9, r8, rdi
+  popq %\r
+  .cfi_adjust_cfa_offset -8
+  .endr
+  leaq 56(%rsp), %rsp
+  .cfi_adjust_cfa_offset -56
+  movq -8(%rsp), %rbp
+  .cfi_restore %rbp
+.endm
+
+// Calls `handler` of the one probe of the list in rsi, unless the probe is dead,
+// with a context on the stack: instance, frame, data, reason 0. The thread is
+// marked and the instance says which probe's handler is running, as
+// rethook/dispatch.cc does for many. Result in al, 0 if not called.
+.macro CALL_HANDLER handler, user
+  movq RETPROBE_LIST_PROBE(%rsi), %rcx
+  movq retprobe_guard@gottpoff(%rip), %rdx
+  xorl %eax, %eax
+  incl %fs:(%rdx)
+  movq %rcx, RETPROBE_INSTANCE_RUNNING(%rbx)
+  cmpb $0, (%rcx)
+  jne 9f
+  leaq RETPROBE_INSTANCE_DATA(%rbx), %rcx
+  pushq $0
+  pushq %rcx
+  pushq %rbp
+  pushq %rbx
+  movq \user(%rsi), %rdi
+  movq \handler(%rsi), %rcx
+  movq %rsp, %rsi
+  call *%rcx
+  leaq 32(%rsp), %rsp
+9:
+  movq retprobe_guard@gottpoff(%rip), %rdx
+  movq $0, RETPROBE_INSTANCE_RUNNING(%rbx)
+  decl %fs:(%rdx)
+.endm
+
+// Runs the handlers of the list in rsi for the instance in rbx, the vector state
+// that they may change kept around them. Result in rax.
+.macro RUN_HANDLERS handler, user, dispatch
+  testl $(RETPROBE_FLAG_SSE | RETPROBE_FLAG_VECTORS), RETPROBE_LIST_FLAGS(%rsi)
+  jnz 21f
+  testl $RETPROBE_FLAG_SIMPLE, RETPROBE_LIST_FLAGS(%rsi)
+  jz 20f
+  CALL_HANDLER \handler, \user
+  jmp 29f
+20:
+  movq %rbx, %rdi
+  movq %rbp, %rsi
+  call \dispatch
+  jmp 29f
+21:
+  subq $RETPROBE_VECTOR_AREA, %rsp
+  movq %rsp, RETPROBE_FRAME_VECTORS(%rbp)
+  testl $RETPROBE_FLAG_VECTORS, RETPROBE_LIST_FLAGS(%rsi)
+  jnz 24f
+  RETPROBE_SAVE_SSE
+  testl $RETPROBE_FLAG_SIMPLE, RETPROBE_LIST_FLAGS(%rsi)
+  jz 22f
+  CALL_HANDLER \handler, \user
+  RETPROBE_RESTORE_SSE
+  jmp 29f
+22:
+  movq %rbx, %rdi
+  movq %rbp, %rsi
+  call \dispatch
+  RETPROBE_RESTORE_SSE
+  jmp 29f
+24:
+  RETPROBE_SAVE_VECTORS
+  testl $RETPROBE_FLAG_SIMPLE, RETPROBE_LIST_FLAGS(%rsi)
+  jz 25f
+  CALL_HANDLER \handler, \user
+  jmp 26f
+25:
+  movq %rbx, %rdi
+  movq %rbp, %rsi
+  call \dispatch
+26:
+  movq %rax, %rcx
+  RETPROBE_RESTORE_VECTORS
+  movq %rcx, %rax
+29:
+.endm
+
+  .text
+  .globl retprobe_entry
+  .hidden retprobe_entry
+  .type retprobe_entry, @function
+  .balign 64
+retprobe_entry:
+  .cfi_startproc
+  .cfi_personality 0x1b, retprobe_personality
+  endbr64
+  movq %rbx, -16(%rsp)
+  .cfi_offset %rbx, -24
+  movq %rcx, -32(%rsp)
+  movq %rdx, -40(%rsp)
+  movq %rsi, -48(%rsp)
+  movq retprobe_guard@gottpoff(%rip), %rcx
+  cmpq $0, %fs:(%rcx)
+  jne .Lrecursion
+.Lpop_again:
+  movq retprobe_rseq_offset(%rip), %rdx
+  leaq .Lpop_cs(%rip), %rcx
+  movq %rcx, %fs:RSEQ_CS(%rdx)
+.Lpop_start:
+  movq RETPROBE_SITE_LIST(%rax), %rsi
+  testq %rsi, %rsi
+  jz .Ldying
+  movq RETPROBE_LIST_MAGAZINES(%rsi), %rbx
+  movl %fs:RSEQ_CPU_ID(%rdx), %ecx
+  cmpq RETPROBE_MAGAZINE_HEADER_CPUS(%rbx), %rcx
+  jae .Lpop_slow
+  shlq $RETPROBE_MAGAZINE_SHIFT, %rcx
+  addq %rcx, %rbx
+  movq (%rbx), %rcx
+  testq %rcx, %rcx
+  jle .Lpop_slow
+  movq (%rbx, %rcx, 8), %rdx
+  movq %rsi, RETPROBE_INSTANCE_LIST(%rdx)
+  decq %rcx
+  movq %rcx, (%rbx)
+.Lpop_end:
+  movq %rdx, %rbx
+.Ltaken:  // rbx = instance, rsi = its list
+  movq RETPROBE_LIST_BODY(%rsi), %rcx
+  movq %rcx, RETPROBE_INSTANCE_BODY(%rbx)
+  movq -16(%rsp), %rcx
+  movq %rcx, RETPROBE_INSTANCE_RBX(%rbx)
+  leaq 8(%rsp), %rcx
+  movq %rcx, RETPROBE_INSTANCE_FRAME(%rbx)
+  movq %fs:0, %rcx
+  movq %rcx, RETPROBE_INSTANCE_THREAD(%rbx)
+  testl $RETPROBE_FLAG_ENTRY, RETPROBE_LIST_FLAGS(%rsi)
+  jnz .Lentry_handlers
+.Lcall_body:
+  movq -24(%rsp), %rax
+  movq -32(%rsp), %rcx
+  movq -40(%rsp), %rdx
+  movq -48(%rsp), %rsi
+  popq RETPROBE_INSTANCE_RETURN_ADDRESS(%rbx)
+  .cfi_remember_state
+  CFI_IN_INSTANCE
+  callq *RETPROBE_INSTANCE_BODY(%rbx)
+  .globl retprobe_return
+  .hidden retprobe_return
+retprobe_return:
+  pushq RETPROBE_INSTANCE_RETURN_ADDRESS(%rbx)
+  .cfi_def_cfa %rsp, 8
+  .cfi_offset %rip, -8
+  movq %rax, -24(%rsp)
+  movq %rcx, -32(%rsp)
+  movq %rdx, -40(%rsp)
+  movq %rsi, -48(%rsp)
+  movq RETPROBE_INSTANCE_RBX(%rbx), %rcx
+  movq %rcx, -16(%rsp)
+  .cfi_offset %rbx, -24
+  movq RETPROBE_INSTANCE_LIST(%rbx), %rsi
+  testl $RETPROBE_FLAG_RETURN, RETPROBE_LIST_FLAGS(%rsi)
+  jnz .Lreturn_handlers
+.Lgive_back:
+  movq RETPROBE_LIST_MAGAZINES(%rsi), %rsi
+.Lpush_again:
+  movq retprobe_rseq_offset(%rip), %rdx
+  leaq .Lpush_cs(%rip), %rcx
+  movq %rcx, %fs:RSEQ_CS(%rdx)
+.Lpush_start:
+  movl %fs:RSEQ_CPU_ID(%rdx), %eax
+  cmpq RETPROBE_MAGAZINE_HEADER_CPUS(%rsi), %rax
+  jae .Lpush_slow
+  shlq $RETPROBE_MAGAZINE_SHIFT, %rax
+  addq %rsi, %rax
+  movq (%rax), %rcx
+  cmpq RETPROBE_MAGAZINE_HEADER_CAPACITY(%rsi), %rcx
+  jae .Lpush_slow
+  movq %rbx, 8(%rax, %rcx, 8)
+  movq $0, RETPROBE_INSTANCE_LIST(%rbx)
+  incq %rcx
+  movq %rcx, (%rax)
+.Lpush_end:
+.Lleave:
+  movq -16(%rsp), %rbx
+  movq -24(%rsp), %rax
+  movq -32(%rsp), %rcx
+  movq -40(%rsp), %rdx
+  movq -48(%rsp), %rsi
+  ret
+
+  // From here on nothing is on the fast path. CFI as behind .Ltaken.
+  .cfi_restore_state
+.Lrecursion:
+  cmpl $0, %fs:4(%rcx)  // a vfork child's calls are nobody's misses
+  jne .Lbypass
+  lock incq RETPROBE_SITE_MISSED_RECURSION(%rax)
+  jmp .Lbypass
+.Ldying:
+  lock incq RETPROBE_SITE_MISSED_DYING(%rax)
+.Lbypass:  // rax = site
+  movq -16(%rsp), %rbx
+  movq -32(%rsp), %rcx
+  movq -40(%rsp), %rdx
+  movq -48(%rsp), %rsi
+  jmp *RETPROBE_SITE_BYPASS(%rax)
+
+.Lpop_slow:  // rax = site
+  .cfi_remember_state
+  BUILD_FRAME
+  movq %rax, %rdi
+  movq %rax, %rbx
+  call retprobe_take_slow
+  movq %rbx, %rcx
+  movq %rax, %rbx
+  DROP_FRAME
+  movq %rcx, %rax
+  testq %rbx, %rbx
+  jz .Lbypass
+  movq RETPROBE_INSTANCE_LIST(%rbx), %rsi
+  jmp .Ltaken
+  .cfi_restore_state
+
+.Lentry_handlers:  // rbx = instance, rsi = list
+  .cfi_remember_state
+  BUILD_FRAME
+  RUN_HANDLERS RETPROBE_LIST_ENTRY_HANDLER, RETPROBE_LIST_ENTRY_USER, \
+    retprobe_dispatch_entry
+  movl %eax, %ecx
+  DROP_FRAME
+  testb %cl, %cl
+  jnz .Lcall_body
+  .cfi_restore_state
+  .cfi_remember_state
+  BUILD_FRAME
+  movq %rbx, %rdi
+  call retprobe_decline
+  movq %rax, %rcx
+  DROP_FRAME
+  movq %rcx, %rax
+  jmp .Lbypass
+  .cfi_restore_state
+
+.Lreturn_handlers:  // rbx = instance, rsi = list
+  .cfi_remember_state
+  BUILD_FRAME
+  RUN_HANDLERS RETPROBE_LIST_RETURN_HANDLER, RETPROBE_LIST_RETURN_USER, \
+    retprobe_dispatch_return
+  DROP_FRAME
+  movq RETPROBE_INSTANCE_LIST(%rbx), %rsi
+  jmp .Lgive_back
+  .cfi_restore_state
+
+.Lpush_slow:  // rbx = instance, rsi = magazines
+  .cfi_remember_state
+  BUILD_FRAME
+  movq %rsi, %rdi
+  movq %rbx, %rsi
+  call retprobe_give_slow
+  DROP_FRAME
+  jmp .Lleave
+  .cfi_restore_state
+
+  // A handler of an exception stands in our caller, whom unwinders cannot tell
+  // from us: be the frame that is landed on, then be gone as if the caller had
+  // called _Unwind_Resume. rax = exception, rbx = UnwindGhost.
+  .globl retprobe_landing_pad
+  .hidden retprobe_landing_pad
+retprobe_landing_pad:
+  CFI_IN_INSTANCE
+  endbr64
+  pushq RETPROBE_INSTANCE_RETURN_ADDRESS(%rbx)
+  .cfi_def_cfa %rsp, 8
+  .cfi_offset %rip, -8
+  movq %rax, %rdi
+  movq RETPROBE_GHOST_RESUME(%rbx), %rax
+  movq RETPROBE_INSTANCE_RBX(%rbx), %rbx
+  .cfi_same_value %rbx
+  jmp *%rax
+  .cfi_endproc
+  .size retprobe_entry, . - retprobe_entry
+
+  // Where the kernel sends a thread that was preempted, moved or signalled
+  // inside a critical section: begin again. The signature stands before.
+  .pushsection __rseq_failure, "ax"
+  .byte 0x0f, 0xb9, 0x3d
+  .long 0x53053053
+.Lpop_abort:
+  jmp .Lpop_again
+  .byte 0x0f, 0xb9, 0x3d
+  .long 0x53053053
+.Lpush_abort:
+  jmp .Lpush_again
+  .popsection
+
+  .pushsection __rseq_cs, "aw"
+  .balign 32
+.Lpop_cs:
+  .long 0, 0
+  .quad .Lpop_start, .Lpop_end - .Lpop_start, .Lpop_abort
+  .balign 32
+.Lpush_cs:
+  .long 0, 0
+  .quad .Lpush_start, .Lpush_end - .Lpush_start, .Lpush_abort
+  .popsection
+
+  .section .note.GNU-stack, "", @progbits

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "probe/instance_pools.h"
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "base/cpu.h"
+
+namespace retprobe {
+namespace {
+
+// Enough that a magazine per CPU is never starved by a few threads in flight.
+constexpr size_t kInstancesPerCpu = 64;
+// What a pool may grow to: address space, not memory, until it is used.
+constexpr size_t kMaxBytes = size_t{1} << 30;
+constexpr size_t kMaxInstances = size_t{1} << 21;
+
+}  // namespace
+
+absl::StatusOr<ObjPool*> InstancePools::ForDataSize(size_t data_size) {
+  for (size_t i = 0; i < kClasses.size(); ++i) {
+    if (data_size > kClasses[i]) continue;
+    if (pools_[i] == nullptr) {
+      ObjPool::Options options;
+      options.magazine_capacity = kInstancesPerCpu - 1;
+      options.object_size = sizeof(ReturnInstance) + kClasses[i];
+      options.object_count = kInstancesPerCpu * PossibleCpus();
+      options.max_objects =
+          std::max(options.object_count,
+                   std::min(kMaxInstances, kMaxBytes / options.object_size));
+      absl::StatusOr<std::unique_ptr<ObjPool>> pool = ObjPool::Create(options);
+      if (!pool.ok()) return pool.status();
+      pools_[i] = *std::move(pool);
+    }
+    return pools_[i].get();
+  }
+  return absl::InvalidArgumentError(absl::StrCat(
+      "the handlers of one function want ", data_size,
+      " bytes of data per activation; at most ", kMaxData, " are possible"));
+}
+
+void InstancePools::ForEach(
+    absl::FunctionRef<void(ReturnInstance&)> visit) const {
+  for (const std::unique_ptr<ObjPool>& pool : pools_) {
+    if (pool == nullptr) continue;
+    pool->ForEachObject(
+        [&](void* object) { visit(*static_cast<ReturnInstance*>(object)); });
+  }
+}
+
+}  // namespace retprobe

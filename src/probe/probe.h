@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef RETPROBE_PROBE_PROBE_H_
+#define RETPROBE_PROBE_PROBE_H_
+
+#include <cstdint>
+
+#include "patch/entry_patch.h"
+#include "rethook/instance.h"
+#include "retprobe/return_probe.h"
+
+namespace retprobe {
+
+struct PatchedFunction;
+
+// What stands behind a ReturnProbe. Everything but `state` belongs to the
+// registry's lock. Lives until no list, current or retired, names it.
+struct ReturnProbe::Probe {
+  ProbeState state;
+  EntryHandler entry_handler;
+  ReturnHandler return_handler;
+  PatchedFunction* function = nullptr;
+  Probe* next = nullptr;  // attached later to the same function
+  Missed before;          // the site's counters at attachment
+  uint32_t lists = 0;     // that name this probe
+  uint16_t data_size = 0;
+  uint8_t saved_arguments = 0;
+  uint8_t vector_flags = 0;  // RETPROBE_FLAG_SSE or _VECTORS
+  bool enabled = false;
+  bool attached = false;
+};
+
+// A function that has, or once had, probes. Never freed: its stub may be in use
+// for ever.
+struct PatchedFunction {
+  Site site = {};
+  EntryPatch* patch = nullptr;
+  ReturnProbe::Probe* probes = nullptr;  // in the order of attachment
+};
+
+}  // namespace retprobe
+
+#endif  // RETPROBE_PROBE_PROBE_H_

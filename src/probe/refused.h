@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef RETPROBE_PROBE_REFUSED_H_
+#define RETPROBE_PROBE_REFUSED_H_
+
+#include "absl/status/status.h"
+
+namespace retprobe {
+
+// As Probeable (symbols/probeable.h) for the function at `address`, whatever
+// its names are. Reads a module's symbols the first time one of its functions
+// is asked for; a module without symbols refuses nothing.
+//
+// Thread-safe.
+absl::Status ProbeableAddress(const void* address);
+
+}  // namespace retprobe
+
+#endif  // RETPROBE_PROBE_REFUSED_H_

@@ -1,0 +1,335 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "probe/registry.h"
+
+#include <pthread.h>
+#include <sched.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cstdlib>
+#include <new>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/membarrier.h"
+#include "probe/vector_use.h"
+#include "probe/vfork_guard.h"
+#include "rethook/guard.h"
+#include "rethook/prepare.h"
+#include "rethook/trampoline.h"
+
+namespace retprobe {
+namespace {
+
+using Probe = ReturnProbe::Probe;
+
+constexpr size_t kDataAlignment = 16;
+
+size_t DataRoom(const Probe& probe) {
+  return (probe.data_size + kDataAlignment - 1) / kDataAlignment *
+         kDataAlignment;
+}
+
+// relaxed, all three: statistics.
+Missed Counters(const Site& site) {
+  return {site.missed_empty.load(std::memory_order_relaxed),
+          site.missed_recursion.load(std::memory_order_relaxed),
+          site.missed_dying.load(std::memory_order_relaxed)};
+}
+
+// Enters `probe` into `list`; its data lies at `data`, which moves on.
+void Name(HandlerList& list, Probe& probe, size_t& data) {
+  list.handlers[list.count++] = {
+      .probe = &probe.state,
+      .entry = probe.entry_handler.invoke(),
+      .ret = probe.return_handler.invoke(),
+      .entry_user = probe.entry_handler.user(),
+      .return_user = probe.return_handler.user(),
+      .data_offset = static_cast<uint32_t>(data),
+  };
+  data += DataRoom(probe);
+  ++probe.lists;
+  const bool counted = probe.state.maxactive > 0;
+  if (probe.entry_handler || probe.saved_arguments > 0 || counted) {
+    list.flags |= RETPROBE_FLAG_ENTRY;
+  }
+  if (probe.return_handler || counted) list.flags |= RETPROBE_FLAG_RETURN;
+  list.flags |= probe.vector_flags;
+  if (probe.saved_arguments > list.saved_arguments) {
+    list.saved_arguments = probe.saved_arguments;
+  }
+}
+
+// Whether the trampoline can run the list's handlers by itself.
+bool IsSimple(const HandlerList& list) {
+  if (list.count != 1 || list.saved_arguments > 0) return false;
+  const Handler& handler = list.handlers[0];
+  return handler.probe->maxactive == 0 &&
+         (handler.entry != nullptr || (list.flags & RETPROBE_FLAG_ENTRY) == 0);
+}
+
+// What the probe's handlers may change.
+uint32_t VectorFlags(const Probe& probe) {
+  const auto use =
+      std::max(probe.entry_handler ? VectorUseOf(reinterpret_cast<const void*>(
+                                         probe.entry_handler.invoke()))
+                                   : VectorUse::kNone,
+               probe.return_handler ? VectorUseOf(reinterpret_cast<const void*>(
+                                          probe.return_handler.invoke()))
+                                    : VectorUse::kNone);
+  switch (use) {
+    case VectorUse::kNone:
+      return 0;
+    case VectorUse::kSse:
+      return RETPROBE_FLAG_SSE;
+    case VectorUse::kAny:
+      break;
+  }
+  return RETPROBE_FLAG_VECTORS;
+}
+
+std::mutex* g_fork_mutex;
+
+}  // namespace
+
+Probe* MakeProbe(ReturnProbeOptions options) {
+  auto* probe = new Probe;
+  probe->state.maxactive = options.maxactive;
+  probe->entry_handler = std::move(options.entry_handler);
+  probe->return_handler = std::move(options.return_handler);
+  probe->data_size = static_cast<uint16_t>(options.data_size);
+  probe->saved_arguments = static_cast<uint8_t>(options.saved_arguments);
+  if (!options.handlers_leave_vectors_alone) {
+    probe->vector_flags = VectorFlags(*probe);
+  }
+  probe->enabled = options.enabled;
+  return probe;
+}
+
+Registry& Registry::Get() {
+  static Registry* const registry = new Registry;
+  return *registry;
+}
+
+Registry::Registry() : ready_(PrepareTrampoline()) {
+  if (ready_.ok()) GuardVfork();
+  // A child inherits the lock as it was: free.
+  g_fork_mutex = &mutex_;
+  pthread_atfork([] { g_fork_mutex->lock(); }, [] { g_fork_mutex->unlock(); },
+                 [] { g_fork_mutex->unlock(); });
+}
+
+void Registry::GuardVfork() {
+  const VforkReplacement vfork = ReplaceVfork();
+  // Where vfork cannot be replaced, its children's calls are probed.
+  if (absl::StatusOr<PatchedFunction*> function = Prepare(vfork.function);
+      function.ok()) {
+    // relaxed: before publication.
+    (*function)->site.entry.store(vfork.replacement, std::memory_order_relaxed);
+    ArmEntryPatches({&(*function)->patch, 1}).IgnoreError();
+  }
+  for (ReturnProbe::Request& request : SpawnGuards()) {
+    Item item = {request.function, MakeProbe(std::move(request.options)),
+                 absl::OkStatus()};
+    Attach({&item, 1});
+  }
+}
+
+absl::StatusOr<PatchedFunction*> Registry::Prepare(void* function) {
+  std::unique_ptr<PatchedFunction>& entry = functions_[function];
+  if (entry != nullptr) return entry.get();
+  auto fresh = std::make_unique<PatchedFunction>();
+  absl::StatusOr<EntryPatch*> patch =
+      PrepareEntryPatch(reinterpret_cast<uintptr_t>(function), 0, &fresh->site);
+  if (!patch.ok()) {
+    functions_.erase(function);
+    return patch.status();
+  }
+  fresh->patch = *patch;
+  fresh->site.function = function;
+  fresh->site.bypass = reinterpret_cast<const void*>((*patch)->bypass);
+  // relaxed: before publication.
+  fresh->site.entry.store(fresh->site.bypass, std::memory_order_relaxed);
+  entry = std::move(fresh);
+  return entry.get();
+}
+
+absl::Status Registry::Publish(PatchedFunction& function) {
+  size_t count = 0;
+  size_t data = 0;
+  for (const Probe* p = function.probes; p != nullptr; p = p->next) {
+    if (!p->enabled) continue;
+    ++count;
+    data += DataRoom(*p);
+  }
+  if (count > kMaxHandlers) {
+    return absl::ResourceExhaustedError(absl::StrCat(
+        "the function has ", kMaxHandlers, " enabled probes already"));
+  }
+  Site& site = function.site;
+  OwnedList list;
+  if (count > 0) {
+    const absl::StatusOr<ObjPool*> pool = pools_.ForDataSize(data);
+    if (!pool.ok()) return pool.status();
+    list.reset(static_cast<HandlerList*>(
+        std::calloc(1, sizeof(HandlerList) + count * sizeof(Handler))));
+    if (list == nullptr) return absl::ResourceExhaustedError("out of memory");
+    list->magazines = (*pool)->magazines();
+    list->body = reinterpret_cast<const void*>(function.patch->body);
+    list->site = &site;
+    size_t offset = 0;
+    for (Probe* p = function.probes; p != nullptr; p = p->next) {
+      if (p->enabled) Name(*list, *p, offset);
+    }
+    if (IsSimple(*list)) list->flags |= RETPROBE_FLAG_SIMPLE;
+  }
+  // relaxed: nothing is published; threads that go astray meanwhile find no
+  // list and take the bypass.
+  if (list == nullptr) {
+    site.entry.store(site.bypass, std::memory_order_relaxed);
+  }
+  const bool live = list != nullptr;
+  // R3 -> A2 (retprobe_take_slow): the list is complete. The trampoline reads
+  // it by a plain load, which on x86-64 acquires.
+  HandlerList* old =
+      site.list.exchange(list.release(), std::memory_order_acq_rel);
+  if (live) {
+    // R7 -> none needed: a thread that comes early finds the list in any case.
+    site.entry.store(reinterpret_cast<const void*>(&retprobe_entry),
+                     std::memory_order_release);
+  }
+  retired_.Add(OwnedList(old), pools_);
+  return absl::OkStatus();
+}
+
+absl::Status Registry::Add(void* function, Probe* probe) {
+  const absl::StatusOr<PatchedFunction*> patched = Prepare(function);
+  if (!patched.ok()) return patched.status();
+  PatchedFunction* const entry = *patched;
+  Probe** last = &entry->probes;
+  while (*last != nullptr) last = &(*last)->next;
+  *last = probe;
+  probe->function = entry;
+  probe->before = Counters(entry->site);
+  probe->attached = true;
+  absl::Status status = Publish(*entry);
+  if (!status.ok()) *last = nullptr;
+  return status;
+}
+
+void Registry::Arm(absl::Span<Item> items) {
+  std::vector<EntryPatch*> patches;
+  for (const Item& item : items) {
+    if (!item.status.ok() || item.probe->function->patch->armed) continue;
+    patches.push_back(item.probe->function->patch);
+  }
+  if (patches.empty()) return;
+  const absl::Status status = ArmEntryPatches(patches);
+  if (status.ok()) return;
+  // Not all; then which? One function whose bytes a thread does not leave must
+  // not keep the others from being probed.
+  for (Item& item : items) {
+    if (!item.status.ok() || item.probe->function->patch->armed) continue;
+    EntryPatch* const patch = item.probe->function->patch;
+    item.status = items.size() == 1 ? status : ArmEntryPatches({&patch, 1});
+    if (!item.status.ok()) Remove(item.probe);
+  }
+}
+
+void Registry::Attach(absl::Span<Item> items) {
+  HandlerScope scope;
+  std::lock_guard<std::mutex> lock(mutex_);
+  for (Item& item : items) {
+    item.status.Update(ready_);
+    if (item.status.ok()) item.status = Add(item.function, item.probe);
+  }
+  Arm(items);
+  for (Item& item : items) {
+    if (item.status.ok()) continue;
+    item.probe->attached = false;
+    if (item.probe->lists == 0) delete item.probe;
+    item.probe = nullptr;
+  }
+}
+
+// Takes the probe out of its function's list; the patch goes with the last one.
+void Registry::Remove(Probe* probe) {
+  PatchedFunction& function = *probe->function;
+  Probe** link = &function.probes;
+  while (*link != probe) link = &(*link)->next;
+  *link = probe->next;
+  if (probe->enabled) {
+    probe->enabled = false;
+    // A shorter list than before cannot fail for its size; out of memory leaves
+    // the old one in place, where the probe is dead.
+    Publish(function).IgnoreError();
+  }
+  if (function.probes == nullptr && function.patch->armed) {
+    EntryPatch* const patch = function.patch;
+    // A patch that stays leads through the bypass.
+    DisarmEntryPatches({&patch, 1}).IgnoreError();
+  }
+}
+
+void Registry::SetEnabled(Probe* probe, bool enabled) {
+  HandlerScope scope;
+  std::lock_guard<std::mutex> lock(mutex_);
+  if (probe->enabled == enabled) return;
+  probe->enabled = enabled;
+  if (!Publish(*probe->function).ok()) probe->enabled = !enabled;
+}
+
+void Registry::WaitForHandlers(const ProbeState& state) {
+  const auto self = *static_cast<const uint64_t*>(__builtin_thread_pointer());
+  for (;;) {
+    bool running = false;
+    pools_.ForEach([&](ReturnInstance& instance) {
+      // A0 <- R0, R1 (rethook/dispatch.cc): with the membarrier before, either
+      // the handler saw `dead` or we see it running; when it is not, what it
+      // did is done.
+      running |= instance.running.load(std::memory_order_acquire) == &state &&
+                 instance.thread != self;
+    });
+    if (!running) return;
+    sched_yield();
+  }
+}
+
+void Registry::Detach(Probe* probe) {
+  HandlerScope scope;
+  std::lock_guard<std::mutex> lock(mutex_);
+  // relaxed: the membarrier orders it before what WaitForHandlers reads.
+  probe->state.dead.store(true, std::memory_order_relaxed);
+  Remove(probe);
+  if (probe->entry_handler || probe->return_handler) {
+    IssueMembarrier(Membarrier::kMemory);
+    WaitForHandlers(probe->state);
+  }
+  probe->attached = false;
+  if (probe->lists == 0) delete probe;
+}
+
+Missed Registry::MissedOf(const Probe* probe) {
+  HandlerScope scope;
+  std::lock_guard<std::mutex> lock(mutex_);
+  Missed now = Counters(probe->function->site);
+  now.empty -= probe->before.empty;
+  // relaxed: a statistic.
+  now.empty += probe->state.missed_empty.load(std::memory_order_relaxed);
+  now.recursion -= probe->before.recursion;
+  now.dying -= probe->before.dying;
+  return now;
+}
+
+size_t Registry::InstancesInUse() {
+  HandlerScope scope;
+  std::lock_guard<std::mutex> lock(mutex_);
+  size_t count = 0;
+  pools_.ForEach([&](ReturnInstance& instance) {
+    // relaxed: a snapshot.
+    count += instance.list.load(std::memory_order_relaxed) != nullptr;
+  });
+  return count;
+}
+
+}  // namespace retprobe

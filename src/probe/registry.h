@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef RETPROBE_PROBE_REGISTRY_H_
+#define RETPROBE_PROBE_REGISTRY_H_
+
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "probe/instance_pools.h"
+#include "probe/probe.h"
+#include "probe/retired.h"
+
+namespace retprobe {
+
+// A probe that is not attached yet.
+ReturnProbe::Probe* MakeProbe(ReturnProbeOptions options);
+
+// Which functions are patched, and who listens at each. One per process; never
+// destroyed, because probed functions run until the process is gone.
+//
+// Thread-safe; not async-signal-safe. While a member runs, the calling thread's
+// own calls are not probed.
+class Registry {
+ public:
+  static Registry& Get();
+
+  // Attaches probes[i] to functions[i]; statuses[i] tells how it went. A probe
+  // that could not be attached is deleted.
+  struct Item {
+    void* function;
+    ReturnProbe::Probe* probe;
+    absl::Status status;
+  };
+  void Attach(absl::Span<Item> items);
+
+  void SetEnabled(ReturnProbe::Probe* probe, bool enabled);
+
+  // Ends `probe`, which must not be used afterwards.
+  void Detach(ReturnProbe::Probe* probe);
+
+  Missed MissedOf(const ReturnProbe::Probe* probe);
+
+  // Instances that are out now, of all pools.
+  size_t InstancesInUse();
+
+ private:
+  Registry();
+
+  // Keeps children that share our memory out of the pool.
+  void GuardVfork();
+
+  absl::StatusOr<PatchedFunction*> Prepare(void* function);
+  absl::Status Add(void* function, ReturnProbe::Probe* probe);
+  void Remove(ReturnProbe::Probe* probe);
+  void Arm(absl::Span<Item> items);
+
+  // Makes and publishes the list of the function's enabled probes.
+  absl::Status Publish(PatchedFunction& function);
+
+  // Waits until no other thread runs a handler of `probe`, which is dead.
+  void WaitForHandlers(const ProbeState& state);
+
+  const absl::Status ready_;
+  std::mutex mutex_;
+  absl::flat_hash_map<void*, std::unique_ptr<PatchedFunction>> functions_;
+  InstancePools pools_;
+  Retired retired_;
+};
+
+}  // namespace retprobe
+
+#endif  // RETPROBE_PROBE_REGISTRY_H_

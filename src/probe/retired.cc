@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "probe/retired.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cstdlib>
+#include <utility>
+
+#include "absl/container/flat_hash_set.h"
+#include "rethook/prepare.h"
+
+namespace retprobe {
+namespace {
+
+// Lists may wait for ever (a probed main): look again only when as many have
+// come as stayed, so that the work per list is constant.
+constexpr size_t kReclaimAtLeast = 64;
+
+ReturnProbe::Probe* ProbeOf(const Handler& handler) {
+  return reinterpret_cast<ReturnProbe::Probe*>(handler.probe);
+}
+
+}  // namespace
+
+void FreeList::operator()(HandlerList* list) const { std::free(list); }
+
+void Unname(ReturnProbe::Probe* probe) {
+  if (--probe->lists == 0 && !probe->attached) delete probe;
+}
+
+void Retired::Add(OwnedList list, const InstancePools& pools) {
+  if (list == nullptr) return;
+  lists_.push_back(std::move(list));
+  if (lists_.size() >= std::max(reclaim_at_, kReclaimAtLeast)) Reclaim(pools);
+}
+
+void Retired::Reclaim(const InstancePools& pools) {
+  WaitForEntering();
+  absl::flat_hash_set<const HandlerList*> in_use;
+  pools.ForEach([&](ReturnInstance& instance) {
+    // A1 <- R2, R4, R5 (rethook/dispatch.cc): whoever gave the instance back
+    // has done with its list.
+    const HandlerList* list = instance.list.load(std::memory_order_acquire);
+    if (list != nullptr) in_use.insert(list);
+  });
+  auto waiting = std::partition(
+      lists_.begin(), lists_.end(),
+      [&](const OwnedList& list) { return in_use.contains(list.get()); });
+  for (auto it = waiting; it != lists_.end(); ++it) {
+    for (uint32_t i = 0; i < (*it)->count; ++i) {
+      Unname(ProbeOf((*it)->handlers[i]));
+    }
+  }
+  lists_.erase(waiting, lists_.end());
+  reclaim_at_ = 2 * lists_.size();
+}
+
+}  // namespace retprobe

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef RETPROBE_PROBE_RETIRED_H_
+#define RETPROBE_PROBE_RETIRED_H_
+
+#include <memory>
+#include <vector>
+
+#include "probe/instance_pools.h"
+#include "probe/probe.h"
+
+namespace retprobe {
+
+struct FreeList {
+  void operator()(HandlerList* list) const;
+};
+using OwnedList = std::unique_ptr<HandlerList, FreeList>;
+
+// Lists that have been replaced, waiting for the activations that were entered
+// with them. An instance names its list for as long as it is out, so instances
+// are their own hazard pointers (Michael 2004), and a membarrier stands in for
+// the fence on the reader's side.
+//
+// Not thread-safe: the registry's lock.
+class Retired {
+ public:
+  // Takes `list`, which no Site names any more. Every so often, frees what has
+  // gone out of use.
+  void Add(OwnedList list, const InstancePools& pools);
+
+  // Frees what is out of use now, and dead probes that only such lists named.
+  void Reclaim(const InstancePools& pools);
+
+  size_t size() const { return lists_.size(); }
+
+ private:
+  std::vector<OwnedList> lists_;
+  size_t reclaim_at_ = 0;
+};
+
+// A dead probe goes with the last list that names it.
+void Unname(ReturnProbe::Probe* probe);
+
+}  // namespace retprobe
+
+#endif  // RETPROBE_PROBE_RETIRED_H_

@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "retprobe/return_probe.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "probe/probe.h"
+#include "probe/refused.h"
+#include "probe/registry.h"
+#include "rethook/guard.h"
+#include "symbols/symbols.h"
+
+namespace retprobe {
+namespace {
+
+constexpr size_t kMaxDataSize = 1024;
+constexpr int kMaxSavedArguments = 6;
+
+absl::Status Check(const ReturnProbeOptions& options) {
+  if (options.data_size > kMaxDataSize) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("data_size is ", options.data_size, "; 0 .. ",
+                     kMaxDataSize, " bytes are possible"));
+  }
+  if (options.saved_arguments < 0 ||
+      options.saved_arguments > kMaxSavedArguments) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("saved_arguments is ", options.saved_arguments, "; 0 .. ",
+                     kMaxSavedArguments, " are possible"));
+  }
+  if (options.maxactive < 0) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "maxactive is ", options.maxactive, "; 0 (no limit) or more"));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+std::vector<absl::StatusOr<ReturnProbe>> ReturnProbe::AttachAll(
+    absl::Span<Request> requests) {
+  HandlerScope scope;
+  std::vector<Registry::Item> items;
+  items.reserve(requests.size());
+  for (Request& request : requests) {
+    absl::Status status = Check(request.options);
+    if (status.ok()) status = ProbeableAddress(request.function);
+    items.push_back({request.function, MakeProbe(std::move(request.options)),
+                     std::move(status)});
+  }
+  Registry::Get().Attach(absl::MakeSpan(items));
+  std::vector<absl::StatusOr<ReturnProbe>> results;
+  results.reserve(items.size());
+  for (Registry::Item& item : items) {
+    if (item.status.ok()) {
+      results.emplace_back(ReturnProbe(item.probe));
+    } else {
+      results.emplace_back(std::move(item.status));
+    }
+  }
+  return results;
+}
+
+absl::StatusOr<ReturnProbe> ReturnProbe::Attach(void* function,
+                                                ReturnProbeOptions options) {
+  Request request = {function, std::move(options)};
+  return std::move(AttachAll({&request, 1}).front());
+}
+
+absl::StatusOr<ReturnProbe> ReturnProbe::Attach(absl::string_view symbol,
+                                                ReturnProbeOptions options) {
+  HandlerScope scope;
+  const absl::StatusOr<Function> function = FindFunction(symbol);
+  if (!function.ok()) return function.status();
+  return Attach(reinterpret_cast<void*>(function->address), std::move(options));
+}
+
+ReturnProbe::ReturnProbe(ReturnProbe&& other) noexcept
+    : probe_(std::exchange(other.probe_, nullptr)) {}
+
+ReturnProbe& ReturnProbe::operator=(ReturnProbe&& other) noexcept {
+  if (this != &other) {
+    Detach();
+    probe_ = std::exchange(other.probe_, nullptr);
+  }
+  return *this;
+}
+
+ReturnProbe::~ReturnProbe() { Detach(); }
+
+void ReturnProbe::Enable() { Registry::Get().SetEnabled(probe_, true); }
+
+void ReturnProbe::Disable() { Registry::Get().SetEnabled(probe_, false); }
+
+bool ReturnProbe::enabled() const { return probe_->enabled; }
+
+void ReturnProbe::Detach() {
+  if (probe_ != nullptr) Registry::Get().Detach(std::exchange(probe_, nullptr));
+}
+
+void* ReturnProbe::function() const {
+  return const_cast<void*>(probe_->function->site.function);
+}
+
+Missed ReturnProbe::nmissed() const { return Registry::Get().MissedOf(probe_); }
+
+}  // namespace retprobe

@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What the trampoline calls when a probed function has handlers, or when its
+// magazine cannot serve it.
+
+#include <atomic>
+
+#include "objpool/pool_core.h"
+#include "rethook/entering.h"
+#include "rethook/guard.h"
+#include "rethook/trampoline.h"
+
+namespace retprobe {
+namespace {
+
+void* DataOf(ReturnInstance* instance, const Handler& handler) {
+  return reinterpret_cast<char*>(instance + 1) + handler.data_offset;
+}
+
+// Publishes that a handler of `probe` runs on `instance`, unless it is dead.
+//
+// Detach stores `dead`, makes every thread pass a full barrier (membarrier),
+// and then looks for `running`. So, whatever the order here in the hardware,
+// one of the two sees the other; the compiler must keep it.
+bool Begin(ReturnInstance* instance, ProbeState* probe) {
+  // R0 -> A0 (WaitForHandlers in probe/reclaim.cc): the membarrier between
+  // Detach's store of `dead` and its load of `running` makes a plain store do.
+  instance->running.store(probe, std::memory_order_release);
+  std::atomic_signal_fence(std::memory_order_seq_cst);
+  // relaxed: the membarrier orders it, see above.
+  return !probe->dead.load(std::memory_order_relaxed);
+}
+
+void End(ReturnInstance* instance) {
+  // R1 -> A0: what the handler did is done before Detach returns.
+  instance->running.store(nullptr, std::memory_order_release);
+}
+
+// Takes one of the probe's `maxactive` places.
+bool Admit(ProbeState* probe) {
+  if (probe->maxactive == 0) return true;
+  // relaxed: a counter, nothing is published by it.
+  if (probe->active.fetch_add(1, std::memory_order_relaxed) <
+      probe->maxactive) {
+    return true;
+  }
+  probe->active.fetch_sub(1, std::memory_order_relaxed);  // relaxed: as above
+  // relaxed: a statistic.
+  probe->missed_empty.fetch_add(1, std::memory_order_relaxed);
+  return false;
+}
+
+void Leave(ProbeState* probe) {
+  // relaxed: a counter, see Admit.
+  if (probe->maxactive != 0) {
+    probe->active.fetch_sub(1, std::memory_order_relaxed);
+  }
+}
+
+// Whether handler `index` wants this activation.
+bool RunEntry(const HandlerList* list, uint32_t index, ReturnInstance* instance,
+              RegisterFrame* frame) {
+  const Handler& handler = list->handlers[index];
+  if (!Admit(handler.probe)) return false;
+  if (handler.entry == nullptr) return true;
+  bool wanted = false;
+  if (Begin(instance, handler.probe)) {
+    EntryContext context =
+        ContextAccess::Entry(instance, frame, DataOf(instance, handler));
+    wanted = handler.entry(handler.entry_user, context);
+  }
+  End(instance);
+  if (!wanted) Leave(handler.probe);
+  return wanted;
+}
+
+void RunReturns(ReturnInstance* instance, RegisterFrame* frame,
+                EndReason reason) {
+  // relaxed: this thread published it when it took the instance.
+  const HandlerList* list = instance->list.load(std::memory_order_relaxed);
+  const bool all = (list->flags & RETPROBE_FLAG_ENTRY) == 0 ||
+                   (list->flags & RETPROBE_FLAG_SIMPLE) != 0;
+  for (uint32_t i = list->count; i-- > 0;) {
+    if (!all && (instance->accepted >> i & 1) == 0) continue;
+    const Handler& handler = list->handlers[i];
+    if (handler.ret != nullptr) {
+      if (Begin(instance, handler.probe)) {
+        ReturnContext context = ContextAccess::Return(
+            instance, frame, DataOf(instance, handler), reason);
+        handler.ret(handler.return_user, context);
+      }
+      End(instance);
+    }
+    Leave(handler.probe);
+  }
+}
+
+// Gives the instance back from C++: as the trampoline's end, but always by the
+// slow path.
+void GiveBack(ReturnInstance* instance) {
+  // relaxed: this thread published it when it took the instance.
+  void* magazines = instance->list.load(std::memory_order_relaxed)->magazines;
+  // R2 -> A1 (ListInUse in probe/reclaim.cc): nothing of the list is read
+  // after.
+  instance->list.store(nullptr, std::memory_order_release);
+  retprobe_push_slow(magazines, instance);
+}
+
+}  // namespace
+
+void EndActivation(ReturnInstance* instance, EndReason reason) {
+  HandlerScope scope;
+  // relaxed: this thread published it when it took the instance.
+  if (instance->list.load(std::memory_order_relaxed)->flags &
+      RETPROBE_FLAG_RETURN) {
+    RunReturns(instance, nullptr, reason);
+  }
+  GiveBack(instance);
+}
+
+}  // namespace retprobe
+
+using retprobe::HandlerList;
+using retprobe::HandlerScope;
+using retprobe::RegisterFrame;
+using retprobe::ReturnInstance;
+using retprobe::Site;
+
+extern "C" {
+
+thread_local retprobe::ThreadGuard retprobe_guard
+    __attribute__((tls_model("initial-exec"), visibility("hidden")));
+
+ReturnInstance* retprobe_take_slow(Site* site) {
+  HandlerScope scope;
+  retprobe::EnteringScope entering;
+  // A2 <- R3 (Publish in probe/registry.cc): the list is complete.
+  HandlerList* list = site->list.load(std::memory_order_acquire);
+  if (list == nullptr) {
+    // relaxed: a statistic.
+    site->missed_dying.fetch_add(1, std::memory_order_relaxed);
+    return nullptr;
+  }
+  auto* instance =
+      static_cast<ReturnInstance*>(retprobe_pop_slow(list->magazines));
+  if (instance == nullptr) {
+    // relaxed: a statistic.
+    site->missed_empty.fetch_add(1, std::memory_order_relaxed);
+    return nullptr;
+  }
+  // R4 -> A1: published before EnteringScope ends, which the reclaimer awaits.
+  instance->list.store(list, std::memory_order_release);
+  return instance;
+}
+
+void retprobe_give_slow(void* magazines, ReturnInstance* instance) {
+  HandlerScope scope;
+  // R5 -> A1: as in the critical section, which may have been left before it.
+  instance->list.store(nullptr, std::memory_order_release);
+  retprobe_push_slow(magazines, instance);
+}
+
+bool retprobe_dispatch_entry(ReturnInstance* instance, RegisterFrame* frame) {
+  HandlerScope scope;
+  // relaxed: this thread published it when it took the instance.
+  const HandlerList* list = instance->list.load(std::memory_order_relaxed);
+  const uint64_t arguments[] = {frame->rdi, frame->rsi, frame->rdx,
+                                frame->rcx, frame->r8,  frame->r9};
+  for (uint32_t i = 0; i < list->saved_arguments; ++i) {
+    instance->arguments[i] = arguments[i];
+  }
+  uint64_t accepted = 0;
+  for (uint32_t i = 0; i < list->count; ++i) {
+    if (retprobe::RunEntry(list, i, instance, frame)) {
+      accepted |= uint64_t{1} << i;
+    }
+  }
+  instance->accepted = accepted;
+  return accepted != 0;
+}
+
+Site* retprobe_decline(ReturnInstance* instance) {
+  HandlerScope scope;
+  // relaxed: this thread published it when it took the instance.
+  Site* site = instance->list.load(std::memory_order_relaxed)->site;
+  retprobe::GiveBack(instance);
+  return site;
+}
+
+void retprobe_dispatch_return(ReturnInstance* instance, RegisterFrame* frame) {
+  HandlerScope scope;
+  retprobe::RunReturns(instance, frame, retprobe::EndReason::kReturned);
+}
+}

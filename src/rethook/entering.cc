@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "rethook/entering.h"
+
+#include <pthread.h>
+#include <sched.h>
+
+#include "base/cpu.h"
+#include "base/membarrier.h"
+#include "rethook/prepare.h"
+#include "rethook/trampoline.h"
+
+extern "C" {
+ptrdiff_t retprobe_rseq_offset __attribute__((visibility("hidden")));
+int32_t retprobe_vector_level __attribute__((visibility("hidden")));
+}
+
+namespace retprobe {
+
+EnteringCounts g_entering;
+
+namespace {
+
+// Stands in for the rseq area of threads without one: the trampoline may always
+// write its rseq_cs, and reads a CPU that no magazine belongs to.
+struct UnregisteredRseq {
+  uint32_t cpu_id_start;
+  uint32_t cpu_id;
+  uint64_t rseq_cs;
+  uint64_t reserved[2];
+};
+thread_local UnregisteredRseq g_unregistered
+    __attribute__((tls_model("initial-exec"))) = {0, ~0u, 0, {0, 0}};
+
+int64_t Sum(uint32_t phase) {
+  int64_t sum = 0;
+  for (const EnteringCounts::Line& line : g_entering.lines) {
+    // A3 <- R6: whoever is not counted any more has published its list.
+    // S1 <-> S0: total order of the change of the list before this sum.
+    sum += line.count[phase].load(std::memory_order_seq_cst);
+  }
+  return sum;
+}
+
+// In a child only the forking thread lives, and it is not entering.
+void ForgetOtherThreads() {
+  for (EnteringCounts::Line& line : g_entering.lines) {
+    // relaxed: the child has one thread.
+    line.count[0].store(0, std::memory_order_relaxed);
+    line.count[1].store(0, std::memory_order_relaxed);
+  }
+}
+
+int32_t VectorLevel() {
+  __builtin_cpu_init();
+  if (__builtin_cpu_supports("avx512bw")) return 3;
+  if (__builtin_cpu_supports("avx512f")) return 2;
+  return __builtin_cpu_supports("avx") ? 1 : 0;
+}
+
+}  // namespace
+
+absl::Status PrepareTrampoline() {
+  absl::Status status = RegisterMembarrier(Membarrier::kMemory);
+  if (status.ok() && RseqAvailable()) {
+    status = RegisterMembarrier(Membarrier::kRseq);
+  }
+  if (!status.ok()) return status;
+  retprobe_rseq_offset =
+      RseqAvailable() ? RseqOffset()
+                      : reinterpret_cast<char*>(&g_unregistered) -
+                            static_cast<char*>(__builtin_thread_pointer());
+  retprobe_vector_level = VectorLevel();
+  pthread_atfork(nullptr, nullptr, &ForgetOtherThreads);
+  return absl::OkStatus();
+}
+
+void WaitForEntering() {
+  // Whoever is inside the critical section that reads a list begins again, and
+  // reads the new one; whoever has left it has published the list it read.
+  if (RseqAvailable()) IssueMembarrier(Membarrier::kRseq);
+  // The slow way. A thread may have read the phase long ago and add itself to
+  // either count now, so both are awaited, the current one last.
+  for (int i = 0; i < 2; ++i) {
+    // relaxed: only one waiter at a time (the registry's lock).
+    const uint32_t phase =
+        g_entering.phase.fetch_add(1, std::memory_order_relaxed) & 1;
+    while (Sum(phase) != 0) sched_yield();
+  }
+}
+
+}  // namespace retprobe

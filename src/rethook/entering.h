@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef RETPROBE_RETHOOK_ENTERING_H_
+#define RETPROBE_RETHOOK_ENTERING_H_
+
+#include <atomic>
+#include <cstdint>
+
+namespace retprobe {
+
+// Counts threads that are on the slow way into a probed function: they have
+// read a list that no instance names yet. Two counts take turns, as in the
+// kernel's SRCU, so that a waiter is not held up by those who come after it;
+// spread over lines by thread, so that without rseq, when every call comes this
+// way, calls do not meet.
+struct EnteringCounts {
+  static constexpr int kLines = 16;
+  struct alignas(128) Line {  // written by the threads that hash here
+    std::atomic<int64_t> count[2];
+  };
+  Line lines[kLines];
+  std::atomic<uint32_t> phase;
+};
+extern EnteringCounts g_entering;
+
+class EnteringScope {
+ public:
+  EnteringScope() {
+    const auto self =
+        reinterpret_cast<uintptr_t>(__builtin_thread_pointer()) >> 8;
+    // relaxed: either phase is waited for, see WaitForEntering.
+    const uint32_t phase = g_entering.phase.load(std::memory_order_relaxed) & 1;
+    count_ =
+        &g_entering
+             .lines[(self ^ self >> 4 ^ self >> 12) % EnteringCounts::kLines]
+             .count[phase];
+    // S0 <-> S1 (WaitForEntering): total order of this increment before the
+    // read of the list, and the change of the list before the sum.
+    count_->fetch_add(1, std::memory_order_seq_cst);
+  }
+  ~EnteringScope() {
+    // R6 -> A3 (WaitForEntering): the instance names the list by now.
+    count_->fetch_sub(1, std::memory_order_release);
+  }
+  EnteringScope(const EnteringScope&) = delete;
+  EnteringScope& operator=(const EnteringScope&) = delete;
+
+ private:
+  std::atomic<int64_t>* count_;
+};
+
+}  // namespace retprobe
+
+#endif  // RETPROBE_RETHOOK_ENTERING_H_

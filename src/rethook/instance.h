@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef RETPROBE_RETHOOK_INSTANCE_H_
+#define RETPROBE_RETHOOK_INSTANCE_H_
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+#include "arch/arch.h"
+#include "retprobe/rethook.h"
+
+// The structures that one probed call touches, outermost first: Site (one per
+// patched function) -> HandlerList (an immutable snapshot of who wants to know)
+// -> ReturnInstance (one per activation, an object of the pool).
+namespace retprobe {
+
+struct HandlerList;
+
+// The life of one probe as the hot path sees it. Freed only when no instance
+// refers to a list that names it.
+struct ProbeState {
+  // Set by Detach before its barrier; checked after `ReturnInstance::running`
+  // is published, so that after the barrier either the handler does not run or
+  // Detach sees it running.
+  std::atomic<bool> dead{false};  // offset 0, for the trampoline
+  int32_t maxactive = 0;          // 0: no limit
+  std::atomic<int32_t> active{0};
+  std::atomic<uint64_t> missed_empty{0};  // beyond maxactive
+};
+
+struct Handler {
+  ProbeState* probe;
+  bool (*entry)(void* user, EntryContext& context);  // may be null
+  void (*ret)(void* user, ReturnContext& context);   // may be null
+  void* entry_user;
+  void* return_user;
+  uint32_t data_offset;  // of this probe's data behind ReturnInstance
+};
+
+// Per function, written at set-up only, except for the counters of what went
+// wrong. Stubs jump through the first word.
+struct Site {
+  // Where the stub goes: retprobe_entry, or `bypass` while nobody listens.
+  std::atomic<const void*> entry;
+  std::atomic<HandlerList*> list;
+  const void* bypass;  // restores rax from -24(%rsp), then runs the body
+  std::atomic<uint64_t> missed_empty;
+  std::atomic<uint64_t> missed_recursion;
+  std::atomic<uint64_t> missed_dying;
+  const void* function;
+};
+static_assert(offsetof(Site, entry) == RETPROBE_SITE_ENTRY);
+static_assert(offsetof(Site, list) == RETPROBE_SITE_LIST);
+static_assert(offsetof(Site, bypass) == RETPROBE_SITE_BYPASS);
+static_assert(offsetof(Site, missed_empty) == RETPROBE_SITE_MISSED_EMPTY);
+static_assert(offsetof(Site, missed_recursion) ==
+              RETPROBE_SITE_MISSED_RECURSION);
+static_assert(offsetof(Site, missed_dying) == RETPROBE_SITE_MISSED_DYING);
+
+// Who listens at a site. Immutable once published in Site::list; an activation
+// keeps the list it was entered with, so that no handler gets a return without
+// its entry. Never freed while an instance's `list` names it.
+struct HandlerList {
+  void* magazines;   // of the pool whose objects are large enough
+  const void* body;  // the function without its patch
+  uint32_t flags;    // RETPROBE_FLAG_*
+  uint32_t count;
+  Site* site;
+  uint64_t saved_arguments;
+  Handler handlers[];
+};
+static_assert(offsetof(HandlerList, magazines) == RETPROBE_LIST_MAGAZINES);
+static_assert(offsetof(HandlerList, body) == RETPROBE_LIST_BODY);
+static_assert(offsetof(HandlerList, flags) == RETPROBE_LIST_FLAGS);
+static_assert(offsetof(HandlerList, handlers) + offsetof(Handler, probe) ==
+              RETPROBE_LIST_PROBE);
+static_assert(offsetof(HandlerList, handlers) + offsetof(Handler, entry) ==
+              RETPROBE_LIST_ENTRY_HANDLER);
+static_assert(offsetof(HandlerList, handlers) + offsetof(Handler, ret) ==
+              RETPROBE_LIST_RETURN_HANDLER);
+static_assert(offsetof(HandlerList, handlers) + offsetof(Handler, entry_user) ==
+              RETPROBE_LIST_ENTRY_USER);
+static_assert(offsetof(HandlerList, handlers) +
+                  offsetof(Handler, return_user) ==
+              RETPROBE_LIST_RETURN_USER);
+
+// Most handlers on one function: the bits of ReturnInstance::accepted.
+inline constexpr uint32_t kMaxHandlers = 64;
+
+struct ReturnInstance {
+  // Where the activation returns to, and what rbx was: the trampoline keeps the
+  // instance in rbx while the body runs.
+  uint64_t return_address;
+  uint64_t saved_rbx;
+  const void* body;
+  uint64_t frame;  // the caller's stack pointer before its call
+
+  // Non-null while the instance is out: what the reclaimer looks for. Set
+  // inside the critical section that takes the instance, cleared inside the one
+  // that gives it back.
+  std::atomic<HandlerList*> list;
+
+  uint64_t thread;  // thread pointer of the thread that entered
+
+  // The probe whose handler is running on this instance now, for Detach.
+  std::atomic<ProbeState*> running;
+
+  uint64_t accepted;  // bit i: handler i wants the return; if FLAG_ENTRY
+  uint64_t arguments[6];
+  uint64_t reserved[2];
+  // Handlers' data follows.
+};
+static_assert(sizeof(ReturnInstance) == RETPROBE_INSTANCE_DATA);
+static_assert(offsetof(ReturnInstance, running) == RETPROBE_INSTANCE_RUNNING);
+static_assert(offsetof(ReturnInstance, return_address) ==
+              RETPROBE_INSTANCE_RETURN_ADDRESS);
+static_assert(offsetof(ReturnInstance, saved_rbx) == RETPROBE_INSTANCE_RBX);
+static_assert(offsetof(ReturnInstance, body) == RETPROBE_INSTANCE_BODY);
+static_assert(offsetof(ReturnInstance, frame) == RETPROBE_INSTANCE_FRAME);
+static_assert(offsetof(ReturnInstance, list) == RETPROBE_INSTANCE_LIST);
+static_assert(offsetof(ReturnInstance, thread) == RETPROBE_INSTANCE_THREAD);
+
+// What is left of an instance for the unwinder once the instance is given back
+// (see personality.cc).
+struct UnwindGhost {
+  uint64_t return_address;
+  uint64_t saved_rbx;
+  uint64_t resume;  // _Unwind_Resume of the unwinder at work
+  uint64_t reserved;
+};
+static_assert(offsetof(UnwindGhost, return_address) ==
+              RETPROBE_INSTANCE_RETURN_ADDRESS);
+static_assert(offsetof(UnwindGhost, saved_rbx) == RETPROBE_INSTANCE_RBX);
+static_assert(offsetof(UnwindGhost, resume) == RETPROBE_GHOST_RESUME);
+
+// The registers around a handler, in the order in which the trampoline pushes
+// them. Handlers change the function's arguments and results here.
+struct RegisterFrame {
+  void* vectors;  // 64 bytes a register from vector register 0; null: not saved
+  uint64_t r11, r10, r9, r8, rdi;
+  uint64_t unused;
+  uint64_t rsi, rdx, rcx, rax;
+  uint64_t rbx, rbp;
+  uint64_t return_address;
+  uint64_t stack[];  // at entry: the arguments that did not fit registers
+};
+static_assert(offsetof(RegisterFrame, vectors) == RETPROBE_FRAME_VECTORS);
+static_assert(offsetof(RegisterFrame, rbp) == RETPROBE_FRAME_RBP);
+static_assert(offsetof(RegisterFrame, return_address) ==
+              RETPROBE_FRAME_RETURN_ADDRESS);
+
+// The only way to make contexts; the trampoline builds them too, in this order.
+struct ContextAccess {
+  static_assert(offsetof(EntryContext, frame_) == 8 &&
+                offsetof(EntryContext, data_) == 16);
+  static_assert(offsetof(ReturnContext, frame_) == 8 &&
+                offsetof(ReturnContext, data_) == 16 &&
+                offsetof(ReturnContext, reason_) == 24);
+  static_assert(static_cast<int>(EndReason::kReturned) == 0);
+
+  static EntryContext Entry(ReturnInstance* instance, RegisterFrame* frame,
+                            void* data) {
+    EntryContext context;
+    context.instance_ = instance;
+    context.frame_ = frame;
+    context.data_ = data;
+    return context;
+  }
+  static ReturnContext Return(ReturnInstance* instance, RegisterFrame* frame,
+                              void* data, EndReason reason) {
+    ReturnContext context;
+    context.instance_ = instance;
+    context.frame_ = frame;
+    context.data_ = data;
+    context.reason_ = reason;
+    return context;
+  }
+};
+
+}  // namespace retprobe
+
+#endif  // RETPROBE_RETHOOK_INSTANCE_H_

@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef RETPROBE_RETHOOK_UNWINDER_H_
+#define RETPROBE_RETHOOK_UNWINDER_H_
+
+#include <unwind.h>
+
+#include <cstdint>
+
+namespace retprobe {
+
+// The functions of one unwinder. A process may hold several (libgcc_s, LLVM's,
+// nongnu libunwind, a static copy), and a context is only understood by the one
+// that made it.
+struct Unwinder {
+  _Unwind_Word (*get_gr)(_Unwind_Context*, int);
+  void (*set_gr)(_Unwind_Context*, int, _Unwind_Word);
+  _Unwind_Ptr (*get_ip)(_Unwind_Context*);
+  void (*set_ip)(_Unwind_Context*, _Unwind_Ptr);
+  void (*resume)(_Unwind_Exception*);
+};
+
+// The unwinder that the code at `caller` belongs to: the one its module
+// exports, else the one this library is linked with.
+//
+// Signals: async-signal-safe. Allocates nothing; takes no lock.
+const Unwinder* FindUnwinder(uintptr_t caller);
+
+}  // namespace retprobe
+
+#endif  // RETPROBE_RETHOOK_UNWINDER_H_
