@@ -11,10 +11,13 @@ eight lines above, a comment with its label and its partners:
   // A0 <- R0, R1: what is visible (an acquire)
   // S0 <-> S1: total order because (sequentially consistent)
   // R2/A3 -> A4 <- R0: both (acq_rel)
+  // R2: a further access in the role of R2, defined elsewhere in the file
+  // R5 -> the kernel, which: a partner without an atomic access of ours
 
-Labels are numbered per file; foo.h and foo.cc count as one. A partner in
-another file is written file.h:A0. Each partner must name the label back, and
-an atomic access must name its order at all.
+Labels are numbered per file or per folder: a partner is looked for in the file
+(foo.h and foo.cc count as one), then in its folder. One in another folder is
+written A0 (objpool/slot.h). Each partner must name the label back. Whatever the
+order, an atomic access must name it.
 """
 import pathlib
 import re
@@ -28,17 +31,26 @@ NAMES_ORDER = re.compile(r"memory_order|__ATOMIC_|\border\b|_order\b")
 ACCESS = re.compile(
     r"(?:\.|->)(?:load|store|exchange|fetch_(?:add|sub|and|or|xor)"
     r"|compare_exchange_(?:weak|strong)|test_and_set)\s*\(")
-LABEL = r"(?:[\w.]+:)?[RAS]\d+"
-HEAD = re.compile(rf"//.*?\b([RAS]\d+)(?:/([RAS]\d+))?(?=\s*<?->?\s*{LABEL})")
-ARROW = re.compile(rf"\s*,?\s*(<->|->|<-)\s*({LABEL}(?:\s*,\s*{LABEL})*)")
+PARTNER = r"[RAS]\d+(?: \([\w./]+\))?"
+COMMENT = r"(?://|#|/?\*).*?"
+HEAD = re.compile(
+    rf"{COMMENT}\b([RAS]\d+)(?:/([RAS]\d+))?(?=:|\s+<?->? (?:[RAS]\d|the ))")
+ARROW = re.compile(
+    rf"\s*,?\s*(<->|->|<-)\s*(the |{PARTNER}(?:\s*,\s*{PARTNER})*)")
 
 
 def labels_of(line):
-    """Yields (label, [partners]) for the labels that a line defines."""
+    """Yields (label, [partners]) for the labels of a line's comment.
+
+    No partners: the line refers to a label that is defined elsewhere.
+    """
     head = HEAD.search(line)
     if not head:
         return
     names = [name for name in head.groups() if name]
+    if line[head.end():head.end() + 1] == ":":
+        yield from ((name, []) for name in names)
+        return
     position = head.end()
     while arrow := ARROW.match(line, position):
         position = arrow.end()
@@ -47,6 +59,19 @@ def labels_of(line):
         for name in names:
             if name[0] == kind:
                 yield name, partners
+
+
+def statement_from(lines, number, start):
+    """The text from column `start` of a line to its closing parenthesis."""
+    text, depth = "", 0
+    for line in lines[number - 1:number + 9]:
+        for c in line.split("//")[0][start:]:
+            depth += (c == "(") - (c == ")")
+            text += c
+            if c == ")" and depth == 0:
+                return text
+        start = 0
+    return text
 
 
 def unit_of(path):
@@ -59,56 +84,69 @@ class Checker:
         self.errors = []
         self.accesses = 0
         self.labels = {}  # (unit, label) -> (path, line number, partners)
-        self.units = {}  # file name -> unit
+        self.references = []  # (path, line number, unit, label)
 
     def error(self, path, number, what):
         self.errors.append(f"{path}:{number}: {what}")
 
     def read(self, path):
-        self.units[path.name] = unit_of(path)
+        unit = unit_of(path)
         lines = path.read_text(encoding="utf-8").split("\n")
-        defined = []  # line numbers that define a label
+        labelled = []  # numbers of the lines with a label
         for number, line in enumerate(lines, 1):
             for label, partners in labels_of(line):
-                key = (unit_of(path), label)
-                if key in self.labels:
-                    old = self.labels[key]
-                    partners = old[2] + partners
-                self.labels[key] = (path, number, partners)
-                defined.append(number)
+                labelled.append(number)
+                if not partners:
+                    self.references.append((path, number, unit, label))
+                    continue
+                _, _, known = self.labels.get((unit, label), (0, 0, []))
+                self.labels[unit, label] = path, number, known + partners
             code = line.split("//")[0]
+            if path.suffix == ".S":
+                continue
             if ORDERED.search(code):
                 self.accesses += 1
-                if not any(number - REACH <= d <= number for d in defined):
+                if not any(number - REACH <= d <= number for d in labelled):
                     self.error(path, number, "ordered operation without a "
                                "label")
-            if ACCESS.search(code):
-                statement = code
-                for following in lines[number:number + 5]:
-                    if ";" in statement or "{" in statement:
-                        break
-                    statement += following.split("//")[0]
-                if not NAMES_ORDER.search(statement):
+            for access in ACCESS.finditer(code):
+                text = statement_from(lines, number, access.start())
+                if not NAMES_ORDER.search(text):
                     self.error(path, number, "atomic access names no order")
 
     def resolve(self, unit, partner):
-        if ":" not in partner:
-            return unit, partner
-        name, label = partner.split(":")
-        return self.units.get(name), label
+        """The key of a partner, or None."""
+        label, _, place = partner.partition(" ")
+        if place:
+            wanted = pathlib.Path(place.strip("()"))
+            parts = (wanted.parent / wanted.stem).parts
+            found = [k for k in self.labels if k[1] == label
+                     and k[0].parts[-len(parts):] == parts]
+        elif (unit, label) in self.labels:
+            return unit, label
+        else:
+            found = [k for k in self.labels
+                     if k[1] == label and k[0].parent == unit.parent]
+        return found[0] if len(found) == 1 else None
 
     def check_pairs(self):
         for (unit, label), (path, number, partners) in self.labels.items():
             for partner in partners:
-                other = self.labels.get(self.resolve(unit, partner))
-                if other is None:
-                    self.error(path, number,
-                               f"{label} names {partner}, which is not there")
+                if partner == "the ":
                     continue
-                back = [self.resolve(unit_of(other[0]), p) for p in other[2]]
+                key = self.resolve(unit, partner)
+                if key is None:
+                    self.error(path, number, f"{label} names {partner}, which "
+                               "is not there, or more than once")
+                    continue
+                back = [self.resolve(key[0], p) for p in self.labels[key][2]]
                 if (unit, label) not in back:
                     self.error(path, number, f"{label} names {partner}, "
                                "which does not name it back")
+        for path, number, unit, label in self.references:
+            if self.resolve(unit, label) is None:
+                self.error(path, number, f"refers to {label}, which is not "
+                           "there, or more than once")
 
 
 def main():
@@ -116,7 +154,7 @@ def main():
     for argument in map(pathlib.Path, sys.argv[1:]):
         paths = sorted(argument.rglob("*")) if argument.is_dir() else [argument]
         for path in paths:
-            if path.suffix in (".h", ".cc"):
+            if path.suffix in (".h", ".cc", ".S"):
                 checker.read(path)
     checker.check_pairs()
     for error in checker.errors:

@@ -17,9 +17,22 @@ SAMPLES = {
     "a pair in a header and its source": (
         {"a.h": "// R0 -> A0: x\n" + STORE, "a.cc": "// A0 <- R0: x\n" + LOAD},
         None),
-    "a partner in another file": (
-        {"a.h": "// R0 -> b.h:A3: x\n" + STORE,
-         "b.h": "// A3 <- a.h:R0: x\n" + LOAD}, None),
+    "a partner in another file of the folder": (
+        {"a.h": "// R0 -> A3: x\n" + STORE, "b.h": "// A3 <- R0: x\n" + LOAD},
+        None),
+    "a partner in another folder": (
+        {"a/c.h": "// R0 -> A0 (b/d.h): x\n" + STORE,
+         "b/d.h": "// A0 <- R0 (a/c.h): x\n" + LOAD}, None),
+    "a second access in a label's role": (
+        {"a.cc": PAIR + "// R0: as above\n" + STORE}, None),
+    "a partner in prose": (
+        {"a.cc": "// R0 -> the kernel, which reads it.\n" + STORE}, None),
+    "a partner in assembly": (
+        {"a.cc": "// R0 -> A0: x\n" + STORE, "b.S": "/* A0 <- R0: x */\n"},
+        None),
+    "an order on a later line of the call": (
+        {"a.cc": "if (h.compare_exchange_weak(a, b,\n"
+                 "      std::memory_order_relaxed)) {\n"}, None),
     "one release with two readers": (
         {"a.cc": "// R0 -> A0, A1: x\n" + STORE + "// A0 <- R0: x\n" + LOAD +
          "// A1 <- R0: x\n" + LOAD}, None),
@@ -41,14 +54,22 @@ SAMPLES = {
     "a partner that is not there": (
         {"a.cc": "// R0 -> A7: x\n" + STORE}, "R0 names A7, which is not there"),
     "an access that names no order": (
-        {"a.cc": "n_.fetch_add(1);\n"}, "a.cc:1: atomic access names no order"),
+        {"a.cc": "n_.fetch_add(1);  // memory_order\n"},
+        "a.cc:1: atomic access names no order"),
+    "a role that nobody has": (
+        {"a.cc": "// R4: as above\n" + STORE}, "refers to R4, which is not"),
+    "a partner that two other files have": (
+        {"a.cc": "// R0 -> A0: x\n" + STORE, "b.cc": "// A0 <- R0: x\n" + LOAD,
+         "c.cc": "// A0 <- R0: x\n" + LOAD}, "or more than once"),
 }
 
 
 def check(files, expected):
     with tempfile.TemporaryDirectory() as folder:
         for name, text in files.items():
-            pathlib.Path(folder, name).write_text(text)
+            path = pathlib.Path(folder, name)
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(text)
         run = subprocess.run([sys.executable, CHECKER, folder],
                              capture_output=True, text=True, check=False)
     if expected is None:
