@@ -1,0 +1,248 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a probe adds to a call, beside its peers. See README.md.
+#include <benchmark/benchmark.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "attach_many.h"
+#include "instrumented.h"
+#include "retprobe/return_probe.h"
+#include "target.h"
+#include "throw.h"
+#include "uretprobe.h"
+#if RETPROBE_BENCH_XRAY
+#include "xray.h"
+#endif
+
+namespace {
+
+using retprobe::EntryContext;
+using retprobe::ReturnContext;
+using retprobe::ReturnProbe;
+using retprobe::ReturnProbeOptions;
+
+using Function = long (*)(long);
+
+// Why a case could not be set up; checked by the timed loop.
+std::string g_error;
+
+// The timed loop, the same code for every case but for the callee.
+template <Function kFunction>
+void CallLoop(benchmark::State& state) {
+  if (!g_error.empty()) {
+    state.SkipWithError(g_error.c_str());
+    return;
+  }
+  long x = 0;
+  for (auto _ : state) benchmark::DoNotOptimize(kFunction(x++));
+}
+
+enum class Handlers { kNone, kReturn, kEntryAndReturn };
+
+ReturnProbeOptions Options(Handlers handlers, bool vectors_alone) {
+  ReturnProbeOptions options;
+  options.handlers_leave_vectors_alone = vectors_alone;
+  if (handlers != Handlers::kNone)
+    options.return_handler = [](ReturnContext&) noexcept {};
+  if (handlers == Handlers::kEntryAndReturn)
+    options.entry_handler = [](EntryContext&) noexcept { return true; };
+  return options;
+}
+
+// The benchmark library calls Setup and Teardown around each repetition,
+// outside its timing and in one thread.
+std::optional<ReturnProbe> g_probe;
+
+void Attach(void* function, ReturnProbeOptions options) {
+  auto probe = ReturnProbe::Attach(function, std::move(options));
+  g_error = probe.ok() ? "" : probe.status().ToString();
+  if (probe.ok()) g_probe = std::move(*probe);
+}
+
+template <Function kFunction, Handlers kHandlers, bool kVectorsAlone>
+void SetupProbe(const benchmark::State&) {
+  Attach(reinterpret_cast<void*>(kFunction), Options(kHandlers, kVectorsAlone));
+}
+
+void TeardownProbe(const benchmark::State&) {
+  g_probe.reset();
+  g_error.clear();
+}
+
+// One case with one and with two threads on the one function.
+template <typename Register>
+void ForThreads(Register register_case) {
+  register_case()->UseRealTime();
+  register_case()->Threads(2)->UseRealTime();
+}
+
+template <Function kFunction>
+void RegisterUnprobed(const char* name) {
+  ForThreads([name] {
+    return benchmark::RegisterBenchmark(name, CallLoop<kFunction>);
+  });
+}
+
+template <Function kFunction, Handlers kHandlers, bool kVectorsAlone>
+void RegisterProbed(const char* name) {
+  ForThreads([name] {
+    return benchmark::RegisterBenchmark(name, CallLoop<kFunction>)
+        ->Setup(SetupProbe<kFunction, kHandlers, kVectorsAlone>)
+        ->Teardown(TeardownProbe);
+  });
+}
+
+void RegisterProbes() {
+  RegisterUnprobed<TargetPlain>("call/unprobed");
+  RegisterProbed<TargetPlain, Handlers::kNone, true>("call/no_handler");
+  RegisterProbed<TargetPlain, Handlers::kReturn, true>(
+      "call/return/vectors_alone");
+  RegisterProbed<TargetPlain, Handlers::kReturn, false>(
+      "call/return/all_vectors");
+  RegisterProbed<TargetPlain, Handlers::kEntryAndReturn, true>(
+      "call/entry_return/vectors_alone");
+  RegisterProbed<TargetPlain, Handlers::kEntryAndReturn, false>(
+      "call/entry_return/all_vectors");
+  RegisterProbed<TargetPatchable, Handlers::kNone, true>(
+      "call/patchable/no_handler");
+  RegisterProbed<TargetPatchable, Handlers::kReturn, true>(
+      "call/patchable/return/vectors_alone");
+}
+
+void ThrowLoop(benchmark::State& state) {
+  if (!g_error.empty()) {
+    state.SkipWithError(g_error.c_str());
+    return;
+  }
+  for (auto _ : state) {
+    try {
+      benchmark::DoNotOptimize(ThrowThroughFrames(10));
+    } catch (int) {
+    }
+  }
+}
+
+template <Handlers kHandlers>
+void SetupThrow(const benchmark::State&) {
+  Attach(reinterpret_cast<void*>(&ThrowThroughFrames),
+         Options(kHandlers, false));
+}
+
+void RegisterThrows() {
+  benchmark::RegisterBenchmark("throw/unprobed", ThrowLoop);
+  benchmark::RegisterBenchmark("throw/no_handler", ThrowLoop)
+      ->Setup(SetupThrow<Handlers::kNone>)
+      ->Teardown(TeardownProbe);
+  benchmark::RegisterBenchmark("throw/return", ThrowLoop)
+      ->Setup(SetupThrow<Handlers::kReturn>)
+      ->Teardown(TeardownProbe);
+}
+
+// Each iteration is a process of its own: a function that was probed before is
+// probed again at less cost.
+void AttachLoop(benchmark::State& state) {
+  double bytes = 0;
+  for (auto _ : state) {
+    const AttachResult result = AttachManyInChild();
+    if (!result.error.empty()) {
+      state.SkipWithError(result.error.c_str());
+      return;
+    }
+    state.SetIterationTime(result.seconds);
+    bytes = result.bytes_per_probe;
+  }
+  state.counters["bytes_per_probe"] = bytes;
+}
+
+#if RETPROBE_BENCH_XRAY
+void SetupXray(const benchmark::State&) {
+  g_error = PatchXray() ? "" : "XRay could not patch";
+}
+void TeardownXray(const benchmark::State&) {
+  UnpatchXray();
+  g_error.clear();
+}
+
+void RegisterXray() {
+  RegisterUnprobed<TargetXray>("call/xray_unpatched");
+  ForThreads([] {
+    return benchmark::RegisterBenchmark("call/xray", CallLoop<TargetXray>)
+        ->Setup(SetupXray)
+        ->Teardown(TeardownXray);
+  });
+}
+#endif
+
+std::unique_ptr<Uretprobe> g_uretprobe;
+
+template <Function kFunction>
+void SetupUretprobe(const benchmark::State&) {
+  auto probe = Uretprobe::Attach(reinterpret_cast<void*>(kFunction));
+  g_error = probe.ok() ? "" : probe.status().ToString();
+  if (!probe.ok()) return;
+  g_uretprobe = std::move(*probe);
+  // The kernel rewrites some entries when they are first hit.
+  for (int i = 0; i < 100; ++i) benchmark::DoNotOptimize(kFunction(i));
+  if (g_uretprobe->Hits() < 100) g_error = "the kernel's probe is not hit";
+}
+
+void TeardownUretprobe(const benchmark::State&) {
+  g_uretprobe.reset();
+  g_error.clear();
+}
+
+template <Function kFunction>
+void RegisterUretprobe(const char* name) {
+  benchmark::RegisterBenchmark(name, CallLoop<kFunction>)
+      ->Setup(SetupUretprobe<kFunction>)
+      ->Teardown(TeardownUretprobe)
+      ->UseRealTime();
+}
+
+// Registers the peers that can run here; returns the others, with the reason.
+std::string RegisterPeers() {
+  std::string left_out;
+#if RETPROBE_BENCH_XRAY
+  RegisterXray();
+#else
+  absl::StrAppend(&left_out, "xray (no clang or no XRay runtime); ");
+#endif
+  RegisterUnprobed<TargetInstrumented>("call/instrument_functions");
+  if (auto probe = Uretprobe::Attach(reinterpret_cast<void*>(TargetPlain));
+      probe.ok()) {
+    RegisterUretprobe<TargetPlain>("call/uretprobe/plain");
+    RegisterUretprobe<TargetPush>("call/uretprobe/push");
+    RegisterUretprobe<TargetNop5>("call/uretprobe/nop5");
+  } else {
+    absl::StrAppend(&left_out, "uretprobe (", probe.status().ToString(), "); ");
+  }
+  return left_out.empty() ? "nothing" : left_out;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (argc == 2 && std::strcmp(argv[1], kAttachArgument) == 0)
+    return AttachMany();
+  RegisterProbes();
+  benchmark::AddCustomContext("left_out", RegisterPeers());
+  RegisterThrows();
+  benchmark::RegisterBenchmark("attach/10000", AttachLoop)
+      ->Iterations(1)
+      ->UseManualTime()
+      ->Unit(benchmark::kMillisecond);
+  benchmark::AddCustomContext("compiler", __VERSION__);
+  benchmark::Initialize(&argc, argv);
+  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
+  benchmark::RunSpecifiedBenchmarks();
+  return 0;
+}
