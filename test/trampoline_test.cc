@@ -47,17 +47,17 @@ std::string Changed(const CheckedState& state) {
   std::string changed;
   for (int i = 0; i < 15; ++i) {
     if (state.in.general[i] != state.out.general[i]) {
-      changed += std::string(kNames[i]) + " ";
+      changed.append(kNames[i]).append(" ");
     }
   }
   for (int i = 0; i < 32; ++i) {
     if (std::memcmp(state.in.vectors[i], state.out.vectors[i], 64) != 0) {
-      changed += "zmm" + std::to_string(i) + " ";
+      changed.append("zmm").append(std::to_string(i)).append(" ");
     }
   }
   for (int i = 0; i < 8; ++i) {
     if (state.in.masks[i] != state.out.masks[i]) {
-      changed += "k" + std::to_string(i) + " ";
+      changed.append("k").append(std::to_string(i)).append(" ");
     }
   }
   return changed;

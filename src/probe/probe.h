@@ -24,7 +24,7 @@ struct ReturnProbe::Probe {
   uint32_t lists = 0;     // that name this probe
   uint16_t data_size = 0;
   uint8_t saved_arguments = 0;
-  uint8_t vector_flags = 0;  // RETPROBE_FLAG_SSE or _VECTORS
+  uint8_t code_flags = 0;  // RETPROBE_FLAG_SSE, _VECTORS, _LEAF
   bool enabled = false;
   bool attached = false;
 };

@@ -12,7 +12,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/membarrier.h"
-#include "probe/vector_use.h"
+#include "probe/handler_code.h"
 #include "probe/vfork_guard.h"
 #include "rethook/guard.h"
 #include "rethook/prepare.h"
@@ -54,7 +54,7 @@ void Name(HandlerList& list, Probe& probe, size_t& data) {
     list.flags |= RETPROBE_FLAG_ENTRY;
   }
   if (probe.return_handler || counted) list.flags |= RETPROBE_FLAG_RETURN;
-  list.flags |= probe.vector_flags;
+  list.flags |= probe.code_flags;
   if (probe.saved_arguments > list.saved_arguments) {
     list.saved_arguments = probe.saved_arguments;
   }
@@ -68,24 +68,23 @@ bool IsSimple(const HandlerList& list) {
          (handler.entry != nullptr || (list.flags & RETPROBE_FLAG_ENTRY) == 0);
 }
 
-// What the probe's handlers may change.
-uint32_t VectorFlags(const Probe& probe) {
-  const auto use =
-      std::max(probe.entry_handler ? VectorUseOf(reinterpret_cast<const void*>(
-                                         probe.entry_handler.invoke()))
-                                   : VectorUse::kNone,
-               probe.return_handler ? VectorUseOf(reinterpret_cast<const void*>(
-                                          probe.return_handler.invoke()))
-                                    : VectorUse::kNone);
-  switch (use) {
-    case VectorUse::kNone:
-      return 0;
-    case VectorUse::kSse:
-      return RETPROBE_FLAG_SSE;
-    case VectorUse::kAny:
-      break;
+// What the probe's handlers may change, as RETPROBE_FLAG_*.
+uint8_t CodeFlags(const Probe& probe) {
+  HandlerCode code = {.vectors = VectorUse::kNone, .leaf = false};
+  if (probe.return_handler) {
+    code = ReadHandlerCode(
+        reinterpret_cast<const void*>(probe.return_handler.invoke()));
   }
-  return RETPROBE_FLAG_VECTORS;
+  if (probe.entry_handler) {
+    code.vectors = std::max(code.vectors,
+                            ReadHandlerCode(reinterpret_cast<const void*>(
+                                                probe.entry_handler.invoke()))
+                                .vectors);
+  }
+  uint8_t flags = code.leaf ? RETPROBE_FLAG_LEAF : 0;
+  if (code.vectors == VectorUse::kSse) flags |= RETPROBE_FLAG_SSE;
+  if (code.vectors == VectorUse::kAny) flags |= RETPROBE_FLAG_VECTORS;
+  return flags;
 }
 
 std::mutex* g_fork_mutex;
@@ -99,8 +98,9 @@ Probe* MakeProbe(ReturnProbeOptions options) {
   probe->return_handler = std::move(options.return_handler);
   probe->data_size = static_cast<uint16_t>(options.data_size);
   probe->saved_arguments = static_cast<uint8_t>(options.saved_arguments);
-  if (!options.handlers_leave_vectors_alone) {
-    probe->vector_flags = VectorFlags(*probe);
+  probe->code_flags = CodeFlags(*probe);
+  if (options.handlers_leave_vectors_alone) {
+    probe->code_flags &= ~(RETPROBE_FLAG_SSE | RETPROBE_FLAG_VECTORS);
   }
   probe->enabled = options.enabled;
   return probe;
@@ -150,6 +150,7 @@ absl::StatusOr<PatchedFunction*> Registry::Prepare(void* function) {
   fresh->site.bypass = reinterpret_cast<const void*>((*patch)->bypass);
   // relaxed: before publication.
   fresh->site.entry.store(fresh->site.bypass, std::memory_order_relaxed);
+  fresh->site.list.store(kNoList, std::memory_order_relaxed);
   entry = std::move(fresh);
   return entry.get();
 }
@@ -181,24 +182,28 @@ absl::Status Registry::Publish(PatchedFunction& function) {
     for (Probe* p = function.probes; p != nullptr; p = p->next) {
       if (p->enabled) Name(*list, *p, offset);
     }
-    if (IsSimple(*list)) list->flags |= RETPROBE_FLAG_SIMPLE;
+    if (IsSimple(*list)) {
+      list->flags |= RETPROBE_FLAG_SIMPLE;
+    } else {
+      list->flags &= ~RETPROBE_FLAG_LEAF;
+    }
   }
-  // relaxed: nothing is published; threads that go astray meanwhile find no
-  // list and take the bypass.
+  // relaxed: nothing is published; threads that go astray meanwhile find
+  // kNoList and take the bypass.
   if (list == nullptr) {
     site.entry.store(site.bypass, std::memory_order_relaxed);
   }
   const bool live = list != nullptr;
+  HandlerList* const fresh = live ? list.release() : kNoList;
   // R3 -> A2 (retprobe_take_slow): the list is complete. The trampoline reads
   // it by a plain load, which on x86-64 acquires.
-  HandlerList* old =
-      site.list.exchange(list.release(), std::memory_order_acq_rel);
+  HandlerList* old = site.list.exchange(fresh, std::memory_order_acq_rel);
   if (live) {
     // R7 -> none needed: a thread that comes early finds the list in any case.
     site.entry.store(reinterpret_cast<const void*>(&retprobe_entry),
                      std::memory_order_release);
   }
-  retired_.Add(OwnedList(old), pools_);
+  if (old != kNoList) retired_.Add(OwnedList(old), pools_);
   return absl::OkStatus();
 }
 
@@ -280,7 +285,6 @@ void Registry::SetEnabled(Probe* probe, bool enabled) {
 }
 
 void Registry::WaitForHandlers(const ProbeState& state) {
-  const auto self = *static_cast<const uint64_t*>(__builtin_thread_pointer());
   for (;;) {
     bool running = false;
     pools_.ForEach([&](ReturnInstance& instance) {
@@ -288,7 +292,7 @@ void Registry::WaitForHandlers(const ProbeState& state) {
       // the handler saw `dead` or we see it running; when it is not, what it
       // did is done.
       running |= instance.running.load(std::memory_order_acquire) == &state &&
-                 instance.thread != self;
+                 &instance != retprobe_guard.running;
     });
     if (!running) return;
     sched_yield();

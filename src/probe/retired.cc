@@ -29,7 +29,6 @@ void Unname(ReturnProbe::Probe* probe) {
 }
 
 void Retired::Add(OwnedList list, const InstancePools& pools) {
-  if (list == nullptr) return;
   lists_.push_back(std::move(list));
   if (lists_.size() >= std::max(reclaim_at_, kReclaimAtLeast)) Reclaim(pools);
 }

@@ -23,6 +23,7 @@ void* DataOf(ReturnInstance* instance, const Handler& handler) {
 // and then looks for `running`. So, whatever the order here in the hardware,
 // one of the two sees the other; the compiler must keep it.
 bool Begin(ReturnInstance* instance, ProbeState* probe) {
+  retprobe_guard.running = instance;
   // R0 -> A0 (WaitForHandlers in probe/reclaim.cc): the membarrier between
   // Detach's store of `dead` and its load of `running` makes a plain store do.
   instance->running.store(probe, std::memory_order_release);
@@ -95,15 +96,14 @@ void RunReturns(ReturnInstance* instance, RegisterFrame* frame,
   }
 }
 
-// Gives the instance back from C++: as the trampoline's end, but always by the
-// slow path.
+// Gives the instance back from C++, as the trampoline's end does.
 void GiveBack(ReturnInstance* instance) {
   // relaxed: this thread published it when it took the instance.
   void* magazines = instance->list.load(std::memory_order_relaxed)->magazines;
   // R2 -> A1 (ListInUse in probe/reclaim.cc): nothing of the list is read
   // after.
   instance->list.store(nullptr, std::memory_order_release);
-  retprobe_push_slow(magazines, instance);
+  PoolCore::Push(magazines, instance, retprobe_rseq_offset);
 }
 
 }  // namespace
@@ -126,6 +126,22 @@ using retprobe::RegisterFrame;
 using retprobe::ReturnInstance;
 using retprobe::Site;
 
+namespace retprobe {
+namespace {
+
+// No CPU's, and empty.
+struct alignas(64) NoMagazines {
+  MagazineHeader header;
+} g_no_magazines = {};
+
+struct HandlerList g_no_list = {.magazines = &g_no_magazines + 1};
+
+}  // namespace
+
+HandlerList* const kNoList = &g_no_list;
+
+}  // namespace retprobe
+
 extern "C" {
 
 thread_local retprobe::ThreadGuard retprobe_guard
@@ -136,7 +152,7 @@ ReturnInstance* retprobe_take_slow(Site* site) {
   retprobe::EnteringScope entering;
   // A2 <- R3 (Publish in probe/registry.cc): the list is complete.
   HandlerList* list = site->list.load(std::memory_order_acquire);
-  if (list == nullptr) {
+  if (list == retprobe::kNoList) {
     // relaxed: a statistic.
     site->missed_dying.fetch_add(1, std::memory_order_relaxed);
     return nullptr;

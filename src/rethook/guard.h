@@ -6,11 +6,16 @@
 
 namespace retprobe {
 
-// Per thread: while either word is not zero, probed functions that the thread
-// calls run unprobed. The trampoline tests both as one 8-byte word.
+struct ReturnInstance;
+
+// Per thread: while one of the first two is not zero, probed functions that the
+// thread calls run unprobed. The trampoline tests both as one 8-byte word.
 struct ThreadGuard {
   uint32_t in_handler;  // depth of handlers and slow paths
   uint32_t in_vfork;    // a child that shares this memory may be running
+  // Whose handler runs in this thread: what Detach, called there, must not
+  // wait for. Left behind when the handler has returned.
+  ReturnInstance* running;
 };
 
 }  // namespace retprobe

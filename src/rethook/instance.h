@@ -39,6 +39,7 @@ struct Handler {
 
 // Per function, written at set-up only, except for the counters of what went
 // wrong. Stubs jump through the first word.
+// `list` is never null: kNoList stands for nobody.
 struct Site {
   // Where the stub goes: retprobe_entry, or `bypass` while nobody listens.
   std::atomic<const void*> entry;
@@ -84,6 +85,10 @@ static_assert(offsetof(HandlerList, handlers) +
                   offsetof(Handler, return_user) ==
               RETPROBE_LIST_RETURN_USER);
 
+// The list of a site that nobody listens at: its magazines are no CPU's, which
+// sends whoever comes to the slow path.
+extern HandlerList* const kNoList;
+
 // Most handlers on one function: the bits of ReturnInstance::accepted.
 inline constexpr uint32_t kMaxHandlers = 64;
 
@@ -100,14 +105,12 @@ struct ReturnInstance {
   // that gives it back.
   std::atomic<HandlerList*> list;
 
-  uint64_t thread;  // thread pointer of the thread that entered
-
   // The probe whose handler is running on this instance now, for Detach.
   std::atomic<ProbeState*> running;
 
   uint64_t accepted;  // bit i: handler i wants the return; if FLAG_ENTRY
   uint64_t arguments[6];
-  uint64_t reserved[2];
+  uint64_t reserved[3];
   // Handlers' data follows.
 };
 static_assert(sizeof(ReturnInstance) == RETPROBE_INSTANCE_DATA);
@@ -118,7 +121,6 @@ static_assert(offsetof(ReturnInstance, saved_rbx) == RETPROBE_INSTANCE_RBX);
 static_assert(offsetof(ReturnInstance, body) == RETPROBE_INSTANCE_BODY);
 static_assert(offsetof(ReturnInstance, frame) == RETPROBE_INSTANCE_FRAME);
 static_assert(offsetof(ReturnInstance, list) == RETPROBE_INSTANCE_LIST);
-static_assert(offsetof(ReturnInstance, thread) == RETPROBE_INSTANCE_THREAD);
 
 // What is left of an instance for the unwinder once the instance is given back
 // (see personality.cc).
@@ -145,6 +147,7 @@ struct RegisterFrame {
   uint64_t stack[];  // at entry: the arguments that did not fit registers
 };
 static_assert(offsetof(RegisterFrame, vectors) == RETPROBE_FRAME_VECTORS);
+static_assert(offsetof(RegisterFrame, rdi) == RETPROBE_FRAME_RDI);
 static_assert(offsetof(RegisterFrame, rbp) == RETPROBE_FRAME_RBP);
 static_assert(offsetof(RegisterFrame, return_address) ==
               RETPROBE_FRAME_RETURN_ADDRESS);

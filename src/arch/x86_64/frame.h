@@ -34,6 +34,9 @@
 // Handlers may change the low 128 bits of registers 0..15 (SSE code); anything.
 #define RETPROBE_FLAG_SSE 8
 #define RETPROBE_FLAG_VECTORS 16
+// Simple, and the return handler changes nothing but rax, rcx, rdx, rsi, rdi and
+// flags, and calls nothing (probe/handler_code.h).
+#define RETPROBE_FLAG_LEAF 32
 
 // ReturnInstance. The first two are read by unwinders through the call frame
 // information of the trampoline: below 64, so that each fits one SLEB byte.
@@ -42,8 +45,7 @@
 #define RETPROBE_INSTANCE_BODY 16
 #define RETPROBE_INSTANCE_FRAME 24
 #define RETPROBE_INSTANCE_LIST 32
-#define RETPROBE_INSTANCE_THREAD 40
-#define RETPROBE_INSTANCE_RUNNING 48
+#define RETPROBE_INSTANCE_RUNNING 40
 #define RETPROBE_INSTANCE_DATA 128
 
 // UnwindGhost: the first two as in ReturnInstance.
@@ -51,6 +53,7 @@
 
 // RegisterFrame
 #define RETPROBE_FRAME_VECTORS 0
+#define RETPROBE_FRAME_RDI 40
 #define RETPROBE_FRAME_RBP 96
 #define RETPROBE_FRAME_RETURN_ADDRESS 104
 

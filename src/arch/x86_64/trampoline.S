@@ -30,8 +30,8 @@
 //
 // Below, CFA is the caller's stack pointer before its call. From the first
 // instruction to `popq`, and from `pushq` to `ret`, rsp = CFA - 8:
-//   CFA-8 return address   CFA-24 rbx   CFA-32 rax   CFA-40 rcx   CFA-48 rdx
-//   CFA-56 rsi
+//   CFA-8 return address   CFA-16 rbp   CFA-24 rbx   CFA-32 rax   CFA-40 rcx
+//   CFA-48 rdx   CFA-56 rsi   CFA-64 at entry: the site
 // Between them the frame has no bytes of its own and unwinders find the return
 // address and rbx in the instance, through rbx.
 
@@ -42,21 +42,17 @@
 #define RSEQ_CPU_ID 4
 #define RSEQ_CS 8
 
-// DW_CFA_expression of rip (16) and rbx (3): DW_OP_breg3 (rbx) + offset.
-.macro CFI_IN_INSTANCE
-  .cfi_def_cfa %rsp, 0
+// DW_CFA_expression of rip (16), of rbx (3): DW_OP_breg3 (rbx) + offset.
+.macro CFI_RETURN_ADDRESS_IN_INSTANCE
   .cfi_escape 0x10, 16, 2, 0x73, RETPROBE_INSTANCE_RETURN_ADDRESS
+.endm
+
+.macro CFI_RBX_IN_INSTANCE
   .cfi_escape 0x10, 3, 2, 0x73, RETPROBE_INSTANCE_RBX
 .endm
 
-.macro CFI_ON_STACK
-  .cfi_def_cfa %rsp, 8
-  .cfi_offset %rip, -8
-  .cfi_offset %rbx, -24
-.endm
-
-// Completes a RegisterFrame at (%rbp) from rsp = CFA - 8, where rbp, rbx, rax,
-// rcx, rdx and rsi have been stored below; rsp is then aligned to 64.
+// Completes a RegisterFrame at (%rbp) from rsp = CFA - 8, where rax, rcx, rdx
+// and rsi have been stored below; rsp is then aligned to 64.
 .macro BUILD_FRAME
   movq %rbp, -8(%rsp)
   .cfi_offset %rbp, -16
@@ -97,6 +93,7 @@
   movq retprobe_guard@gottpoff(%rip), %rdx
   xorl %eax, %eax
   incl %fs:(%rdx)
+  movq %rbx, %fs:8(%rdx)
   movq %rcx, RETPROBE_INSTANCE_RUNNING(%rbx)
   cmpb $0, (%rcx)
   jne 9f
@@ -173,47 +170,45 @@ retprobe_entry:
   .cfi_startproc
   .cfi_personality 0x1b, retprobe_personality
   endbr64
-  movq %rbx, -16(%rsp)
-  .cfi_offset %rbx, -24
   movq %rcx, -32(%rsp)
   movq %rdx, -40(%rsp)
   movq %rsi, -48(%rsp)
   movq retprobe_guard@gottpoff(%rip), %rcx
+  movq %rax, -56(%rsp)
   cmpq $0, %fs:(%rcx)
   jne .Lrecursion
-.Lpop_again:
+.Lpop_again:  // rax = site
   movq retprobe_rseq_offset(%rip), %rdx
   leaq .Lpop_cs(%rip), %rcx
   movq %rcx, %fs:RSEQ_CS(%rdx)
 .Lpop_start:
   movq RETPROBE_SITE_LIST(%rax), %rsi
-  testq %rsi, %rsi
-  jz .Ldying
-  movq RETPROBE_LIST_MAGAZINES(%rsi), %rbx
-  movl %fs:RSEQ_CPU_ID(%rdx), %ecx
-  cmpq RETPROBE_MAGAZINE_HEADER_CPUS(%rbx), %rcx
+  movl %fs:RSEQ_CPU_ID(%rdx), %edx
+  movq RETPROBE_LIST_MAGAZINES(%rsi), %rcx
+  cmpq RETPROBE_MAGAZINE_HEADER_CPUS(%rcx), %rdx
   jae .Lpop_slow
-  shlq $RETPROBE_MAGAZINE_SHIFT, %rcx
-  addq %rcx, %rbx
-  movq (%rbx), %rcx
+  shlq $RETPROBE_MAGAZINE_SHIFT, %rdx
+  addq %rcx, %rdx
+  movq (%rdx), %rcx
   testq %rcx, %rcx
   jle .Lpop_slow
-  movq (%rbx, %rcx, 8), %rdx
-  movq %rsi, RETPROBE_INSTANCE_LIST(%rdx)
+  movq (%rdx, %rcx, 8), %rax
+  movq %rsi, RETPROBE_INSTANCE_LIST(%rax)
   decq %rcx
-  movq %rcx, (%rbx)
+  movq %rcx, (%rdx)
 .Lpop_end:
-  movq %rdx, %rbx
-.Ltaken:  // rbx = instance, rsi = its list
+.Ltaken:  // rax = instance, rsi = its list
   movq RETPROBE_LIST_BODY(%rsi), %rcx
-  movq %rcx, RETPROBE_INSTANCE_BODY(%rbx)
-  movq -16(%rsp), %rcx
-  movq %rcx, RETPROBE_INSTANCE_RBX(%rbx)
-  leaq 8(%rsp), %rcx
-  movq %rcx, RETPROBE_INSTANCE_FRAME(%rbx)
-  movq %fs:0, %rcx
-  movq %rcx, RETPROBE_INSTANCE_THREAD(%rbx)
-  testl $RETPROBE_FLAG_ENTRY, RETPROBE_LIST_FLAGS(%rsi)
+  leaq 8(%rsp), %rdx
+  movq %rcx, RETPROBE_INSTANCE_BODY(%rax)
+  movq %rdx, RETPROBE_INSTANCE_FRAME(%rax)
+  // rbx goes straight into the instance and back: a caller that keeps its loop
+  // counter there waits for this one store and load.
+  movq %rbx, RETPROBE_INSTANCE_RBX(%rax)
+  movq %rax, %rbx
+  .cfi_remember_state
+  CFI_RBX_IN_INSTANCE
+  testb $RETPROBE_FLAG_ENTRY, RETPROBE_LIST_FLAGS(%rsi)
   jnz .Lentry_handlers
 .Lcall_body:
   movq -24(%rsp), %rax
@@ -222,7 +217,8 @@ retprobe_entry:
   movq -48(%rsp), %rsi
   popq RETPROBE_INSTANCE_RETURN_ADDRESS(%rbx)
   .cfi_remember_state
-  CFI_IN_INSTANCE
+  .cfi_def_cfa %rsp, 0
+  CFI_RETURN_ADDRESS_IN_INSTANCE
   callq *RETPROBE_INSTANCE_BODY(%rbx)
   .globl retprobe_return
   .hidden retprobe_return
@@ -230,24 +226,24 @@ retprobe_return:
   pushq RETPROBE_INSTANCE_RETURN_ADDRESS(%rbx)
   .cfi_def_cfa %rsp, 8
   .cfi_offset %rip, -8
-  movq %rax, -24(%rsp)
-  movq %rcx, -32(%rsp)
   movq %rdx, -40(%rsp)
+  movq %rbx, %rdx
+  movq RETPROBE_INSTANCE_RBX(%rbx), %rbx
+  .cfi_same_value %rbx
   movq %rsi, -48(%rsp)
-  movq RETPROBE_INSTANCE_RBX(%rbx), %rcx
-  movq %rcx, -16(%rsp)
-  .cfi_offset %rbx, -24
-  movq RETPROBE_INSTANCE_LIST(%rbx), %rsi
-  testl $RETPROBE_FLAG_RETURN, RETPROBE_LIST_FLAGS(%rsi)
+  movq %rcx, -32(%rsp)
+  movq %rax, -24(%rsp)
+  movq RETPROBE_INSTANCE_LIST(%rdx), %rsi
+  testb $(RETPROBE_FLAG_RETURN | RETPROBE_FLAG_LEAF), RETPROBE_LIST_FLAGS(%rsi)
   jnz .Lreturn_handlers
-.Lgive_back:
+.Lgive_back:  // rdx = instance, rsi = list
   movq RETPROBE_LIST_MAGAZINES(%rsi), %rsi
 .Lpush_again:
-  movq retprobe_rseq_offset(%rip), %rdx
-  leaq .Lpush_cs(%rip), %rcx
-  movq %rcx, %fs:RSEQ_CS(%rdx)
+  movq retprobe_rseq_offset(%rip), %rcx
+  leaq .Lpush_cs(%rip), %rax
+  movq %rax, %fs:RSEQ_CS(%rcx)
 .Lpush_start:
-  movl %fs:RSEQ_CPU_ID(%rdx), %eax
+  movl %fs:RSEQ_CPU_ID(%rcx), %eax
   cmpq RETPROBE_MAGAZINE_HEADER_CPUS(%rsi), %rax
   jae .Lpush_slow
   shlq $RETPROBE_MAGAZINE_SHIFT, %rax
@@ -255,51 +251,65 @@ retprobe_return:
   movq (%rax), %rcx
   cmpq RETPROBE_MAGAZINE_HEADER_CAPACITY(%rsi), %rcx
   jae .Lpush_slow
-  movq %rbx, 8(%rax, %rcx, 8)
-  movq $0, RETPROBE_INSTANCE_LIST(%rbx)
+  movq %rdx, 8(%rax, %rcx, 8)
+  movq $0, RETPROBE_INSTANCE_LIST(%rdx)
   incq %rcx
   movq %rcx, (%rax)
 .Lpush_end:
 .Lleave:
-  movq -16(%rsp), %rbx
   movq -24(%rsp), %rax
   movq -32(%rsp), %rcx
   movq -40(%rsp), %rdx
   movq -48(%rsp), %rsi
   ret
 
-  // From here on nothing is on the fast path. CFI as behind .Ltaken.
-  .cfi_restore_state
-.Lrecursion:
-  cmpl $0, %fs:4(%rcx)  // a vfork child's calls are nobody's misses
-  jne .Lbypass
-  lock incq RETPROBE_SITE_MISSED_RECURSION(%rax)
-  jmp .Lbypass
-.Ldying:
-  lock incq RETPROBE_SITE_MISSED_DYING(%rax)
-.Lbypass:  // rax = site
-  movq -16(%rsp), %rbx
-  movq -32(%rsp), %rcx
-  movq -40(%rsp), %rdx
-  movq -48(%rsp), %rsi
-  jmp *RETPROBE_SITE_BYPASS(%rax)
-
-.Lpop_slow:  // rax = site
-  .cfi_remember_state
-  BUILD_FRAME
-  movq %rax, %rdi
-  movq %rax, %rbx
-  call retprobe_take_slow
-  movq %rbx, %rcx
-  movq %rax, %rbx
-  DROP_FRAME
-  movq %rcx, %rax
-  testq %rbx, %rbx
-  jz .Lbypass
+  // The handler leaves r8..r11 and the vector registers alone and calls
+  // nothing: no alignment, no mark on the thread. Its context lies at rsp, its
+  // RegisterFrame, of which the rest is in place, 32 bytes above.
+.Lreturn_handlers:  // rdx = instance, rsi = list
+  movq %rbx, -16(%rsp)
+  movq %rdx, %rbx
+  .cfi_offset %rbx, -24
+  testb $RETPROBE_FLAG_LEAF, RETPROBE_LIST_FLAGS(%rsi)
+  jz .Lreturn_general
+  movq RETPROBE_LIST_PROBE(%rsi), %rcx
+  movq %rcx, RETPROBE_INSTANCE_RUNNING(%rbx)
+  cmpb $0, (%rcx)
+  jne .Lhandled
+  leaq -136(%rsp), %rsp
+  .cfi_adjust_cfa_offset 136
+  movq %rdi, (32 + RETPROBE_FRAME_RDI)(%rsp)
+  movq $0, (32 + RETPROBE_FRAME_VECTORS)(%rsp)
+  movq $0, 24(%rsp)
+  leaq RETPROBE_INSTANCE_DATA(%rbx), %rcx
+  leaq 32(%rsp), %rdi
+  movq %rbx, (%rsp)
+  movq %rcx, 16(%rsp)
+  movq %rdi, 8(%rsp)
+  movq RETPROBE_LIST_RETURN_HANDLER(%rsi), %rcx
+  movq RETPROBE_LIST_RETURN_USER(%rsi), %rdi
+  movq %rsp, %rsi
+  call *%rcx
+  movq (32 + RETPROBE_FRAME_RDI)(%rsp), %rdi
+  leaq 136(%rsp), %rsp
+  .cfi_adjust_cfa_offset -136
+.Lhandled:
+  movq %rbx, %rdx
   movq RETPROBE_INSTANCE_LIST(%rbx), %rsi
-  jmp .Ltaken
-  .cfi_restore_state
+  movq $0, RETPROBE_INSTANCE_RUNNING(%rbx)
+  movq -16(%rsp), %rbx
+  jmp .Lgive_back
 
+  // From here on nothing is on the fast path.
+.Lreturn_general:  // rbx = instance, rsi = list
+  BUILD_FRAME
+  RUN_HANDLERS RETPROBE_LIST_RETURN_HANDLER, RETPROBE_LIST_RETURN_USER, \
+    retprobe_dispatch_return
+  DROP_FRAME
+  jmp .Lhandled
+
+  // Unwind state as behind .Ltaken.
+  .cfi_restore_state
 .Lentry_handlers:  // rbx = instance, rsi = list
   .cfi_remember_state
   BUILD_FRAME
@@ -309,36 +319,56 @@ retprobe_return:
   DROP_FRAME
   testb %cl, %cl
   jnz .Lcall_body
-  .cfi_restore_state
-  .cfi_remember_state
+  // Declined. rbx leaves the instance before the instance does.
+  movq RETPROBE_INSTANCE_RBX(%rbx), %rdx
+  movq %rdx, -16(%rsp)
+  .cfi_offset %rbx, -24
   BUILD_FRAME
   movq %rbx, %rdi
   call retprobe_decline
   movq %rax, %rcx
   DROP_FRAME
   movq %rcx, %rax
+  movq -16(%rsp), %rbx
   jmp .Lbypass
   .cfi_restore_state
 
-.Lreturn_handlers:  // rbx = instance, rsi = list
+  // Unwind state as at the entry.
+  .cfi_restore_state
+.Lrecursion:  // rax = site, rcx = the guard's offset
+  cmpl $0, %fs:4(%rcx)  // a vfork child's calls are nobody's misses
+  jne .Lbypass
+  lock incq RETPROBE_SITE_MISSED_RECURSION(%rax)
+.Lbypass:  // rax = site
+  movq -32(%rsp), %rcx
+  movq -40(%rsp), %rdx
+  movq -48(%rsp), %rsi
+  jmp *RETPROBE_SITE_BYPASS(%rax)
+
+.Lpop_slow:
   .cfi_remember_state
   BUILD_FRAME
-  RUN_HANDLERS RETPROBE_LIST_RETURN_HANDLER, RETPROBE_LIST_RETURN_USER, \
-    retprobe_dispatch_return
+  movq 48(%rbp), %rdi  // the site
+  call retprobe_take_slow
+  movq %rax, %rcx
   DROP_FRAME
-  movq RETPROBE_INSTANCE_LIST(%rbx), %rsi
-  jmp .Lgive_back
+  movq %rcx, %rax
+  testq %rax, %rax
+  jz .Lnone
+  movq RETPROBE_INSTANCE_LIST(%rax), %rsi
+  jmp .Ltaken
+.Lnone:
+  movq -56(%rsp), %rax
+  jmp .Lbypass
   .cfi_restore_state
 
-.Lpush_slow:  // rbx = instance, rsi = magazines
-  .cfi_remember_state
+.Lpush_slow:  // rdx = instance, rsi = magazines
   BUILD_FRAME
   movq %rsi, %rdi
-  movq %rbx, %rsi
+  movq %rdx, %rsi
   call retprobe_give_slow
   DROP_FRAME
   jmp .Lleave
-  .cfi_restore_state
 
   // A handler of an exception stands in our caller, whom unwinders cannot tell
   // from us: be the frame that is landed on, then be gone as if the caller had
@@ -346,7 +376,9 @@ retprobe_return:
   .globl retprobe_landing_pad
   .hidden retprobe_landing_pad
 retprobe_landing_pad:
-  CFI_IN_INSTANCE
+  .cfi_def_cfa %rsp, 0
+  CFI_RETURN_ADDRESS_IN_INSTANCE
+  CFI_RBX_IN_INSTANCE
   endbr64
   pushq RETPROBE_INSTANCE_RETURN_ADDRESS(%rbx)
   .cfi_def_cfa %rsp, 8
@@ -365,6 +397,7 @@ retprobe_landing_pad:
   .byte 0x0f, 0xb9, 0x3d
   .long 0x53053053
 .Lpop_abort:
+  movq -56(%rsp), %rax
   jmp .Lpop_again
   .byte 0x0f, 0xb9, 0x3d
   .long 0x53053053

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "probe/vector_use.h"
+#include "probe/handler_code.h"
 
 #include <Zydis/Zydis.h>
 
@@ -8,12 +8,20 @@
 #include <vector>
 
 #include "absl/container/flat_hash_set.h"
+#include "symbols/symbols.h"
 
 namespace retprobe {
 namespace {
 
 constexpr size_t kMaxInstructions = 4096;
 constexpr size_t kMaxLength = 15;
+
+bool IsR8ToR11(ZydisRegister r) {
+  return (r >= ZYDIS_REGISTER_R8B && r <= ZYDIS_REGISTER_R11B) ||
+         (r >= ZYDIS_REGISTER_R8W && r <= ZYDIS_REGISTER_R11W) ||
+         (r >= ZYDIS_REGISTER_R8D && r <= ZYDIS_REGISTER_R11D) ||
+         (r >= ZYDIS_REGISTER_R8 && r <= ZYDIS_REGISTER_R11);
+}
 
 // Follows code from one entry, every instruction once.
 class Reader {
@@ -23,7 +31,8 @@ class Reader {
                      ZYDIS_STACK_WIDTH_64);
   }
 
-  VectorUse Read(uintptr_t entry) {
+  HandlerCode Read(uintptr_t entry) {
+    bounds_ = BoundsFromUnwindTable(entry);
     pending_.push_back(entry);
     while (!pending_.empty() && use_ != VectorUse::kAny) {
       uintptr_t address = pending_.back();
@@ -34,11 +43,15 @@ class Reader {
       }
       if (seen_.size() > kMaxInstructions) use_ = VectorUse::kAny;
     }
-    return use_;
+    return {.vectors = use_, .leaf = leaf_ && use_ == VectorUse::kNone};
   }
 
  private:
   void Note(VectorUse use) { use_ = std::max(use_, use); }
+
+  bool Inside(uintptr_t address) const {
+    return address >= bounds_.begin && address < bounds_.end;
+  }
 
   // Takes in one instruction; returns what follows it, 0 for nothing.
   uintptr_t Step(uintptr_t address) {
@@ -63,6 +76,7 @@ class Reader {
       return;
     }
     const ZydisRegister r = operand.reg.value;
+    if (IsR8ToR11(r)) leaf_ = false;
     if (r >= ZYDIS_REGISTER_XMM0 && r <= ZYDIS_REGISTER_XMM15) {
       Note(instruction.encoding == ZYDIS_INSTRUCTION_ENCODING_LEGACY
                ? VectorUse::kSse
@@ -93,6 +107,9 @@ class Reader {
       return 0;
     }
     const uintptr_t there = behind + target.imm.value.s;
+    if (instruction.meta.category == ZYDIS_CATEGORY_CALL || !Inside(there)) {
+      leaf_ = false;
+    }
     if (instruction.meta.category == ZYDIS_CATEGORY_UNCOND_BR) return there;
     pending_.push_back(there);
     return behind;
@@ -112,6 +129,9 @@ class Reader {
       case ZYDIS_MNEMONIC_FXRSTOR64:
         Note(VectorUse::kAny);
         return true;
+      case ZYDIS_MNEMONIC_SYSCALL:
+        leaf_ = false;
+        return false;
       case ZYDIS_MNEMONIC_UD0:
       case ZYDIS_MNEMONIC_UD1:
       case ZYDIS_MNEMONIC_UD2:
@@ -126,12 +146,14 @@ class Reader {
   ZydisDecoder decoder_;
   std::vector<uintptr_t> pending_;
   absl::flat_hash_set<uintptr_t> seen_;
+  FunctionBounds bounds_ = {0, 0};
   VectorUse use_ = VectorUse::kNone;
+  bool leaf_ = true;
 };
 
 }  // namespace
 
-VectorUse VectorUseOf(const void* function) {
+HandlerCode ReadHandlerCode(const void* function) {
   return Reader().Read(reinterpret_cast<uintptr_t>(function));
 }
 
