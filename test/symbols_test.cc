@@ -97,7 +97,7 @@ TEST_CASE("a module that was loaded by a relative path has an absolute one") {
 }
 
 TEST_CASE("an address leads to its module") {
-  const auto module = ModuleAt(Address(&write));
+  const auto module = ModuleAt(Address(&getppid));
   REQUIRE(module.ok());
   CHECK(module->name == "libc.so.6");
   CHECK(ModuleAt(16).status().code() == absl::StatusCode::kNotFound);
@@ -105,8 +105,7 @@ TEST_CASE("an address leads to its module") {
 
 TEST_CASE("malloc of libc is found where the dynamic linker finds it") {
   const Function function = TheOne(ModuleNamed("libc.so.6"), "malloc");
-  CHECK(function.address ==
-        reinterpret_cast<uintptr_t>(dlsym(RTLD_DEFAULT, "malloc")));
+  CHECK(function.address == AddressIn("libc.so.6", "malloc"));
   CHECK(function.name == "malloc");
   CHECK(HasName(function, "__libc_malloc"));
   CHECK(function.size > 100);
@@ -125,7 +124,11 @@ TEST_CASE("an ifunc is unresolved until asked, then what a call reaches") {
   CHECK(function.address == 0);
   CHECK(function.resolver != 0);
   REQUIRE(ResolveIndirect(&function).ok());
-  CHECK(function.address == Address<size_t(const char*)>(&strlen));
+  CHECK(function.address == AddressIn("libc.so.6", "strlen"));
+  const uintptr_t called = Address<size_t(const char*)>(&strlen);
+  if (ModuleNamed("libc.so.6").Contains(called)) {  // not interposed
+    CHECK(function.address == called);
+  }
   CHECK(function.size > 16);
   CHECK(function.size < 4096);
 }
@@ -142,6 +145,7 @@ TEST_CASE("every function of the sample library has address, size and names") {
 
   Function indirect = TheOne(module, "sample_ifunc");
   REQUIRE(ResolveIndirect(&indirect).ok());
+  CHECK(indirect.address == Address(sample_ifunc));
   CHECK(indirect.address == TheOne(module, "sample_ifunc_chosen").address);
   CHECK(indirect.size == TheOne(module, "sample_ifunc_chosen").size);
   CHECK(reinterpret_cast<int (*)(int)>(indirect.address)(1) == 3);

@@ -92,7 +92,9 @@ TEST_CASE("ranges ascend, do not overlap and hold every function") {
         ranges.begin(), ranges.end(), function.address,
         [](uintptr_t at, const auto& range) { return at < range.begin; });
     REQUIRE(above != ranges.begin());
-    REQUIRE((above - 1)->end >= bounds.end);
+    // libc's do not overlap, but many touch: none may have been merged.
+    REQUIRE((above - 1)->begin == bounds.begin);
+    REQUIRE((above - 1)->end == bounds.end);
     ++checked;
   }
   CHECK(checked > 1000);

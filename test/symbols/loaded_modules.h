@@ -32,6 +32,15 @@ uintptr_t Address(F* function) {
   return reinterpret_cast<uintptr_t>(pointer);
 }
 
+// What the dynamic linker finds in `library` itself, whoever interposes it.
+inline uintptr_t AddressIn(const char* library, const char* name) {
+  void* handle = dlopen(library, RTLD_NOW | RTLD_NOLOAD);
+  REQUIRE(handle != nullptr);
+  const uintptr_t address = reinterpret_cast<uintptr_t>(dlsym(handle, name));
+  dlclose(handle);
+  return address;
+}
+
 inline std::vector<Function> FunctionsOf(const Module& module) {
   absl::StatusOr<std::vector<Function>> functions = ModuleFunctions(module);
   REQUIRE_MESSAGE(functions.ok(), functions.status().ToString());
