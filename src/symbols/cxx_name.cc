@@ -50,7 +50,7 @@ size_t BehindOperator(absl::string_view name, size_t at) {
 }  // namespace
 
 std::string Demangle(absl::string_view mangled) {
-  const std::string name(mangled);
+  std::string name(mangled);
   // Without the check "f" would come out as "float".
   if (!absl::StartsWith(name, "_Z")) return name;
   int status;
