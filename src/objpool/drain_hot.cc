@@ -111,10 +111,9 @@ void PoolCore::Thaw(Magazine& magazine) noexcept {
 // Takes an object out of somebody's magazine; the others in there stay where
 // all can take them.
 uint32_t PoolCore::TakePrivate(uint32_t here) noexcept {
-  const bool first = Starve();
   if (!use_rseq || normal_capacity == 0) return kNoIndex;
-  // No sequence that saw the old capacity is left.
-  if (first) IssueMembarrier(Membarrier::kRseq);
+  // Then no sequence is left that saw the old capacity.
+  if (Starve()) IssueMembarrier(Membarrier::kRseq);
 
   struct Frozen {
     Magazine* magazine;

@@ -129,9 +129,8 @@ void FillIn(const Options& options, bool use_rseq, const Topology& topology,
     core.batch = 1;
   }
 
-  const uint64_t entry = use_rseq ? sizeof(uint32_t) : sizeof(uint64_t);
-  core.slot_stride =
-      RoundUp(sizeof(Slot) + (entry << core.ring_shift), kCacheLine);
+  const uint64_t ring = use_rseq ? sizeof(uint32_t) << core.ring_shift : 0;
+  core.slot_stride = RoundUp(sizeof(Slot) + ring, kCacheLine);
 }
 
 Layout Plan(const PoolShape& core) {

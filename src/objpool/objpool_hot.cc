@@ -23,7 +23,7 @@ void Count(std::atomic<uint64_t>& counter) {
 
 uint64_t Pushes(const Slot& slot) {
   // acquire keeps these loads in their place among those of a search; they
-  // read nothing that depends on them. A7 <- R0, R5: sees later pushes too.
+  // read nothing that depends on them. A7 <- R0, R3: sees later pushes too.
   return slot.tail.load(std::memory_order_acquire) +
          (slot.freelist.load(std::memory_order_acquire) >> kIndexBits);
 }
@@ -80,18 +80,12 @@ void PoolCore::PushSlow(void* object) noexcept {
 // this CPU's magazine.
 uint32_t PoolCore::TakeShared(uint32_t from, uint32_t most) noexcept {
   Slot& slot = SlotOf(from);
-  if (from != cpus) {
-    if (use_rseq) {
-      uint32_t taken[kMaxBatch];
-      const uint32_t count =
-          RseqRingPop(slot, (uint64_t{1} << ring_shift) - 1, taken,
-                      most < kMaxBatch ? most : kMaxBatch);
-      for (uint32_t i = 1; i < count; ++i) Cache(taken[i]);
-      if (count != 0) return taken[0];
-    } else {
-      const uint32_t index = SequencedRingPop(slot, ring_shift);
-      if (index != kNoIndex) return index;
-    }
+  if (use_rseq && from != cpus) {
+    uint32_t taken[kMaxBatch];
+    const uint32_t count = RingPop(slot, (uint64_t{1} << ring_shift) - 1, taken,
+                                   most < kMaxBatch ? most : kMaxBatch);
+    for (uint32_t i = 1; i < count; ++i) Cache(taken[i]);
+    if (count != 0) return taken[0];
   }
   return FreelistPop(slot, links);
 }
@@ -187,19 +181,12 @@ void PoolCore::Cache(uint32_t index) noexcept {
 
 // Puts an object away where all CPUs can reach it. Always succeeds.
 void PoolCore::Share(uint32_t index) noexcept {
-  if (!use_rseq) {
-    Slot& slot = SlotOf(HereSlot());
-    // A starved pool must not hide anything behind a preempted push.
-    const bool ring = &slot != &SlotOf(cpus) && !Starved();
-    if (ring && SequencedRingPush(slot, ring_shift, index)) return;
-    FreelistPush(slot, links, index);
-    return;
-  }
+  uint32_t here = HereSlot();
   const ptrdiff_t rseq = RseqOffset();
   const uint64_t mask = (uint64_t{1} << ring_shift) - 1;
-  uint32_t here = HereSlot();
-  for (int attempt = 0; attempt < kMaxAttempts && here != cpus; ++attempt) {
-    const auto result = RseqRingPush(SlotOf(here), here, mask, index, rseq);
+  for (int attempt = 0; use_rseq && here != cpus && attempt < kMaxAttempts;
+       ++attempt) {
+    const auto result = RingPush(SlotOf(here), here, mask, index, rseq);
     if (result == arch::RseqResult::kDone) return;
     if (result == arch::RseqResult::kFull) break;
     here = HereSlot();

@@ -89,27 +89,35 @@ std::vector<Place> PlacesByCpu(hwloc_topology_t topology, int cpus) {
   return places;
 }
 
-// Deepest common ancestor first, then the nearer NUMA node, then by id from
-// one's own on.
+// Deepest common ancestor first, then the nearer NUMA node; where both are
+// equal, in a circle from one's own id on.
 void AppendStealOrder(hwloc_topology_t topology, const Distances& distances,
                       const std::vector<Place>& places, int cpu,
                       std::vector<uint16_t>& order) {
-  const int cpus = static_cast<int>(places.size());
   const Place& own = places[cpu];
-  std::vector<std::tuple<int, uint64_t, int>> others;
-  others.reserve(cpus);
-  for (int step = 1; step < cpus; ++step) {
-    const Place& other = places[(cpu + step) % cpus];
+  using Other = std::tuple<int, uint64_t, uint16_t>;
+  std::vector<Other> others;
+  others.reserve(places.size());
+  for (size_t id = 0; id < places.size(); ++id) {
+    if (id == static_cast<size_t>(cpu)) continue;
+    const Place& other = places[id];
     int depth = -1;
     if (own.pu != nullptr && other.pu != nullptr) {
       depth = hwloc_get_common_ancestor_obj(topology, own.pu, other.pu)->depth;
     }
-    others.emplace_back(-depth, distances.Between(own.node, other.node), step);
+    others.emplace_back(-depth, distances.Between(own.node, other.node), id);
   }
   std::sort(others.begin(), others.end());
-  for (const auto& [depth, distance, step] : others) {
-    order.push_back(static_cast<uint16_t>((cpu + step) % cpus));
+  for (auto begin = others.begin(); begin != others.end();) {
+    const auto end =
+        std::find_if(begin, others.end(), [&begin](const Other& other) {
+          return std::get<0>(other) != std::get<0>(*begin) ||
+                 std::get<1>(other) != std::get<1>(*begin);
+        });
+    std::rotate(begin, begin + cpu % (end - begin), end);
+    begin = end;
   }
+  for (const Other& other : others) order.push_back(std::get<2>(other));
 }
 
 int HighestPu(hwloc_topology_t topology) {

@@ -19,8 +19,8 @@ struct Topology {
   std::vector<int> node;
 
   // Row by row, `cpus` - 1 to a row: the other CPUs as seen from CPU 0, 1, ...
-  // nearest first, and among equally near ones the next higher id first (round
-  // the corner), so that thieves do not all turn to the same victim.
+  // nearest first. Among equally near ones each CPU begins elsewhere, so that
+  // thieves do not all turn to the same victim.
   std::vector<uint16_t> steal_order;
 
   absl::Span<const uint16_t> StealOrder(int cpu) const {
