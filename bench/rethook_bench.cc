@@ -46,15 +46,45 @@ void CallLoop(benchmark::State& state) {
   for (auto _ : state) benchmark::DoNotOptimize(kFunction(x++));
 }
 
+// What is known of a handler that does nothing decides which vector registers
+// are kept around it.
+enum class Vectors {
+  kAlone,  // declared: it leaves them alone
+  kSeen,   // not declared, but the library can read that it does
+  kSse,    // code that is never run uses SSE
+  kAny,    // it might call a function that the library cannot follow
+};
+
 enum class Handlers { kNone, kReturn, kEntryAndReturn };
 
-ReturnProbeOptions Options(Handlers handlers, bool vectors_alone) {
+volatile double g_never = 0;
+void (*volatile g_nobody)() = nullptr;
+
+template <Vectors kVectors>
+inline void DoNothing() noexcept {
+  if constexpr (kVectors == Vectors::kSse) {
+    static volatile bool never = false;
+    if (never) g_never = g_never * 2;
+  }
+  if constexpr (kVectors == Vectors::kAny) {
+    void (*const nobody)() = g_nobody;
+    if (nobody != nullptr) nobody();
+  }
+}
+
+template <Vectors kVectors>
+ReturnProbeOptions Options(Handlers handlers) {
   ReturnProbeOptions options;
-  options.handlers_leave_vectors_alone = vectors_alone;
+  options.handlers_leave_vectors_alone = kVectors == Vectors::kAlone;
   if (handlers != Handlers::kNone)
-    options.return_handler = [](ReturnContext&) noexcept {};
+    options.return_handler = [](ReturnContext&) noexcept {
+      DoNothing<kVectors>();
+    };
   if (handlers == Handlers::kEntryAndReturn)
-    options.entry_handler = [](EntryContext&) noexcept { return true; };
+    options.entry_handler = [](EntryContext&) noexcept {
+      DoNothing<kVectors>();
+      return true;
+    };
   return options;
 }
 
@@ -68,9 +98,9 @@ void Attach(void* function, ReturnProbeOptions options) {
   if (probe.ok()) g_probe = std::move(*probe);
 }
 
-template <Function kFunction, Handlers kHandlers, bool kVectorsAlone>
+template <Function kFunction, Handlers kHandlers, Vectors kVectors>
 void SetupProbe(const benchmark::State&) {
-  Attach(reinterpret_cast<void*>(kFunction), Options(kHandlers, kVectorsAlone));
+  Attach(reinterpret_cast<void*>(kFunction), Options<kVectors>(kHandlers));
 }
 
 void TeardownProbe(const benchmark::State&) {
@@ -92,29 +122,34 @@ void RegisterUnprobed(const char* name) {
   });
 }
 
-template <Function kFunction, Handlers kHandlers, bool kVectorsAlone>
+template <Function kFunction, Handlers kHandlers, Vectors kVectors>
 void RegisterProbed(const char* name) {
   ForThreads([name] {
     return benchmark::RegisterBenchmark(name, CallLoop<kFunction>)
-        ->Setup(SetupProbe<kFunction, kHandlers, kVectorsAlone>)
+        ->Setup(SetupProbe<kFunction, kHandlers, kVectors>)
         ->Teardown(TeardownProbe);
   });
 }
 
 void RegisterProbes() {
+  constexpr auto kNone = Handlers::kNone;
+  constexpr auto kReturn = Handlers::kReturn;
+  constexpr auto kBoth = Handlers::kEntryAndReturn;
   RegisterUnprobed<TargetPlain>("call/unprobed");
-  RegisterProbed<TargetPlain, Handlers::kNone, true>("call/no_handler");
-  RegisterProbed<TargetPlain, Handlers::kReturn, true>(
+  RegisterProbed<TargetPlain, kNone, Vectors::kAlone>("call/no_handler");
+  RegisterProbed<TargetPlain, kReturn, Vectors::kAlone>(
       "call/return/vectors_alone");
-  RegisterProbed<TargetPlain, Handlers::kReturn, false>(
+  RegisterProbed<TargetPlain, kReturn, Vectors::kSeen>("call/return/seen");
+  RegisterProbed<TargetPlain, kReturn, Vectors::kSse>("call/return/sse");
+  RegisterProbed<TargetPlain, kReturn, Vectors::kAny>(
       "call/return/all_vectors");
-  RegisterProbed<TargetPlain, Handlers::kEntryAndReturn, true>(
+  RegisterProbed<TargetPlain, kBoth, Vectors::kAlone>(
       "call/entry_return/vectors_alone");
-  RegisterProbed<TargetPlain, Handlers::kEntryAndReturn, false>(
+  RegisterProbed<TargetPlain, kBoth, Vectors::kAny>(
       "call/entry_return/all_vectors");
-  RegisterProbed<TargetPatchable, Handlers::kNone, true>(
+  RegisterProbed<TargetPatchable, kNone, Vectors::kAlone>(
       "call/patchable/no_handler");
-  RegisterProbed<TargetPatchable, Handlers::kReturn, true>(
+  RegisterProbed<TargetPatchable, kReturn, Vectors::kAlone>(
       "call/patchable/return/vectors_alone");
 }
 
@@ -134,7 +169,7 @@ void ThrowLoop(benchmark::State& state) {
 template <Handlers kHandlers>
 void SetupThrow(const benchmark::State&) {
   Attach(reinterpret_cast<void*>(&ThrowThroughFrames),
-         Options(kHandlers, false));
+         Options<Vectors::kAny>(kHandlers));
 }
 
 void RegisterThrows() {
