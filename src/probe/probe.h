@@ -3,6 +3,7 @@
 #define RETPROBE_PROBE_PROBE_H_
 
 #include <cstdint>
+#include <memory>
 
 #include "patch/entry_patch.h"
 #include "rethook/instance.h"
@@ -19,9 +20,9 @@ struct ReturnProbe::Probe {
   EntryHandler entry_handler;
   ReturnHandler return_handler;
   PatchedFunction* function = nullptr;
-  Probe* next = nullptr;  // attached later to the same function
-  Missed before;          // the site's counters at attachment
-  uint32_t lists = 0;     // that name this probe
+  Probe* next = nullptr;           // attached later to the same function
+  std::unique_ptr<Missed> before;  // the site's counters then, if not 0
+  uint32_t lists = 0;              // that name this probe
   uint16_t data_size = 0;
   uint8_t saved_arguments = 0;
   uint8_t code_flags = 0;  // RETPROBE_FLAG_SSE, _VECTORS, _LEAF

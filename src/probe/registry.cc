@@ -136,23 +136,27 @@ void Registry::GuardVfork() {
 }
 
 absl::StatusOr<PatchedFunction*> Registry::Prepare(void* function) {
-  std::unique_ptr<PatchedFunction>& entry = functions_[function];
-  if (entry != nullptr) return entry.get();
-  auto fresh = std::make_unique<PatchedFunction>();
-  absl::StatusOr<EntryPatch*> patch =
-      PrepareEntryPatch(reinterpret_cast<uintptr_t>(function), 0, &fresh->site);
+  const auto it = functions_.find(static_cast<const void*>(function));
+  const bool known = it != functions_.end();
+  PatchedFunction& entry = known ? **it : storage_.emplace_back();
+  // Asked even for a known one: its module may have gone and another come.
+  absl::StatusOr<EntryPatch*> patch = PrepareEntryPatch(
+      reinterpret_cast<uintptr_t>(function), 0, &entry.site);
   if (!patch.ok()) {
-    functions_.erase(function);
+    if (!known) storage_.pop_back();
     return patch.status();
   }
-  fresh->patch = *patch;
-  fresh->site.function = function;
-  fresh->site.bypass = reinterpret_cast<const void*>((*patch)->bypass);
-  // relaxed: before publication.
-  fresh->site.entry.store(fresh->site.bypass, std::memory_order_relaxed);
-  fresh->site.list.store(kNoList, std::memory_order_relaxed);
-  entry = std::move(fresh);
-  return entry.get();
+  if (entry.patch == *patch) return &entry;
+  entry.patch = *patch;
+  entry.site.function = function;
+  entry.site.bypass = reinterpret_cast<const void*>((*patch)->bypass);
+  // relaxed, both: before publication.
+  entry.site.entry.store(entry.site.bypass, std::memory_order_relaxed);
+  if (!known) {
+    entry.site.list.store(kNoList, std::memory_order_relaxed);
+    functions_.insert(&entry);
+  }
+  return &entry;
 }
 
 absl::Status Registry::Publish(PatchedFunction& function) {
@@ -215,7 +219,8 @@ absl::Status Registry::Add(void* function, Probe* probe) {
   while (*last != nullptr) last = &(*last)->next;
   *last = probe;
   probe->function = entry;
-  probe->before = Counters(entry->site);
+  const Missed before = Counters(entry->site);
+  if (before.total() > 0) probe->before = std::make_unique<Missed>(before);
   probe->attached = true;
   absl::Status status = Publish(*entry);
   if (!status.ok()) *last = nullptr;
@@ -316,13 +321,15 @@ void Registry::Detach(Probe* probe) {
 Missed Registry::MissedOf(const Probe* probe) {
   HandlerScope scope;
   std::lock_guard<std::mutex> lock(mutex_);
-  Missed now = Counters(probe->function->site);
-  now.empty -= probe->before.empty;
+  Missed missed = Counters(probe->function->site);
+  if (probe->before != nullptr) {
+    missed.empty -= probe->before->empty;
+    missed.recursion -= probe->before->recursion;
+    missed.dying -= probe->before->dying;
+  }
   // relaxed: a statistic.
-  now.empty += probe->state.missed_empty.load(std::memory_order_relaxed);
-  now.recursion -= probe->before.recursion;
-  now.dying -= probe->before.dying;
-  return now;
+  missed.empty += probe->state.missed_empty.load(std::memory_order_relaxed);
+  return missed;
 }
 
 size_t Registry::InstancesInUse() {

@@ -2,11 +2,12 @@
 #ifndef RETPROBE_PROBE_REGISTRY_H_
 #define RETPROBE_PROBE_REGISTRY_H_
 
-#include <memory>
+#include <deque>
 #include <mutex>
 #include <vector>
 
-#include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
+#include "absl/hash/hash.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
@@ -66,7 +67,22 @@ class Registry {
 
   const absl::Status ready_;
   std::mutex mutex_;
-  absl::flat_hash_map<void*, std::unique_ptr<PatchedFunction>> functions_;
+  // Found by their addresses; a function that is its own key has one word here.
+  struct ByFunction {
+    using is_transparent = void;
+    static const void* Key(const void* function) { return function; }
+    static const void* Key(const PatchedFunction* f) {
+      return f->site.function;
+    }
+    size_t operator()(const auto& key) const {
+      return absl::Hash<const void*>()(Key(key));
+    }
+    bool operator()(const auto& a, const auto& b) const {
+      return Key(a) == Key(b);
+    }
+  };
+  absl::flat_hash_set<PatchedFunction*, ByFunction, ByFunction> functions_;
+  std::deque<PatchedFunction> storage_;
   InstancePools pools_;
   Retired retired_;
 };
