@@ -148,7 +148,10 @@ class RETPROBE_API ObjPool {
  private:
   ObjPool(PoolCore* core, size_t mapped) noexcept;
 
+  // What an inline fast path will need; see objpool/magazine.h.
   void* magazines_;
+  ptrdiff_t rseq_;
+
   PoolCore* core_;
   size_t mapped_;
 };

@@ -2,7 +2,8 @@
 #ifndef RETPROBE_BASE_CPU_H_
 #define RETPROBE_BASE_CPU_H_
 
-#include <atomic>
+#include <sys/rseq.h>
+
 #include <cstddef>
 
 #include "arch/arch.h"
@@ -23,8 +24,9 @@ int HighestCpu(const char* list);
 // them. The answer is the process's; a thread may still lack a registration.
 bool RseqAvailable();
 
-// Where the thread's rseq area lies, from the thread pointer.
-ptrdiff_t RseqOffset() noexcept;
+// Where the thread's rseq area lies, from the thread pointer: the same in every
+// thread, and there even when the area is not registered.
+inline ptrdiff_t RseqOffset() noexcept { return __rseq_offset; }
 
 // Finds the fastest way to ask for the CPU without rseq. Call it before
 // CurrentCpu is called from a signal handler; otherwise a system call is used.

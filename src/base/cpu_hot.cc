@@ -14,8 +14,6 @@ std::atomic<VdsoGetCpu> vdso_getcpu{nullptr};
 
 }  // namespace internal
 
-ptrdiff_t RseqOffset() noexcept { return __rseq_offset; }
-
 int CurrentCpu() noexcept {
   // relaxed: tests set it while nobody else runs
   const int fake = internal::fake_cpu.load(std::memory_order_relaxed);

@@ -196,18 +196,21 @@ absl::StatusOr<std::unique_ptr<ObjPool>> ObjPool::Create(
 }
 
 ObjPool::ObjPool(PoolCore* core, size_t mapped) noexcept
-    : magazines_(core->magazines), core_(core), mapped_(mapped) {
+    : magazines_(core->magazines),
+      rseq_(RseqOffset()),
+      core_(core),
+      mapped_(mapped) {
   core->header().pool = this;
 }
 
 ObjPool::~ObjPool() { munmap(core_, mapped_); }
 
 void* ObjPool::Pop() noexcept {
-  return PoolCore::Pop(magazines_, RseqOffset());
+  return PoolCore::Pop(magazines_, rseq_);
 }
 
 void ObjPool::Push(void* object) noexcept {
-  PoolCore::Push(magazines_, object, RseqOffset());
+  PoolCore::Push(magazines_, object, rseq_);
 }
 
 size_t ObjPool::Drain(int cpu) noexcept {

@@ -60,17 +60,16 @@ inline uint32_t RseqCpu(ptrdiff_t rseq) noexcept {
 inline void* RseqMagazinePop(void* magazines, ptrdiff_t rseq) noexcept {
   void* object;
   uint64_t scratch, count;
-  asm volatile(
+  asm volatile goto(
       RETPROBE_RSEQ_BEGIN
-      "xorl %k[object], %k[object]\n\t"
       "movl %%fs:4(%[rseq]), %k[scratch]\n\t"
       "cmpq %c[cpus](%[base]), %[scratch]\n\t"
-      "jae 73f\n\t"
+      "jae %l[none]\n\t"
       "shlq %[shift], %[scratch]\n\t"
       "addq %[base], %[scratch]\n\t"
       "movq (%[scratch]), %[count]\n\t"
       "testq %[count], %[count]\n\t"
-      "jle 73f\n\t"
+      "jle %l[none]\n\t"
       "movq (%[scratch],%[count],8), %[object]\n\t"
       "decq %[count]\n\t"
       "movq %[count], (%[scratch])\n"  // commits
@@ -79,39 +78,42 @@ inline void* RseqMagazinePop(void* magazines, ptrdiff_t rseq) noexcept {
       : [base] "r"(magazines), [rseq] "r"(rseq),
         [cpus] "i"(RETPROBE_MAGAZINE_HEADER_CPUS),
         [shift] "i"(RETPROBE_MAGAZINE_SHIFT)
-      : "memory", "cc");
+      : "memory", "cc"
+      : none);
   return object;
+none:
+  return nullptr;
 }
 
 // Puts `object` into this CPU's magazine. False when that is full or frozen, or
 // when the thread has no registration. Restarts itself.
 inline bool RseqMagazinePush(void* magazines, void* object,
                              ptrdiff_t rseq) noexcept {
-  uint32_t done;
   uint64_t scratch, count;
-  asm volatile(
+  asm volatile goto(
       RETPROBE_RSEQ_BEGIN
-      "xorl %[done], %[done]\n\t"
       "movl %%fs:4(%[rseq]), %k[scratch]\n\t"
       "cmpq %c[cpus](%[base]), %[scratch]\n\t"
-      "jae 73f\n\t"
+      "jae %l[refused]\n\t"
       "shlq %[shift], %[scratch]\n\t"
       "addq %[base], %[scratch]\n\t"
       "movq (%[scratch]), %[count]\n\t"
       "cmpq %c[capacity](%[base]), %[count]\n\t"
-      "jae 73f\n\t"
+      "jae %l[refused]\n\t"
       "movq %[object], 8(%[scratch],%[count],8)\n\t"
       "incq %[count]\n\t"
-      "movl $1, %[done]\n\t"
       "movq %[count], (%[scratch])\n"  // commits
       RETPROBE_RSEQ_END("71b")
-      : [done] "=&r"(done), [scratch] "=&r"(scratch), [count] "=&r"(count)
+      : [scratch] "=&r"(scratch), [count] "=&r"(count)
       : [base] "r"(magazines), [object] "r"(object), [rseq] "r"(rseq),
         [cpus] "i"(RETPROBE_MAGAZINE_HEADER_CPUS),
         [capacity] "i"(RETPROBE_MAGAZINE_HEADER_CAPACITY),
         [shift] "i"(RETPROBE_MAGAZINE_SHIFT)
-      : "memory", "cc");
-  return done != 0;
+      : "memory", "cc"
+      : refused);
+  return true;
+refused:
+  return false;
 }
 
 enum class RseqResult : uint32_t {
