@@ -16,7 +16,8 @@ constexpr size_t kChunk = 64 * 1024;
 constexpr uintptr_t kShortReach = 128 + kMaxInstruction;
 
 // In code without a range (an unwind table with holes, or none) decoding starts
-// this far before a suspect: x86 code falls into step within a few instructions.
+// this far before a suspect: x86 code falls into step within a few
+// instructions.
 constexpr uintptr_t kResynchronize = 256;
 
 // What `bytes` would branch to as an instruction at `address`, disregarding
@@ -70,18 +71,21 @@ BranchTargets::BranchTargets(const CodeRange& extent,
     : extent_(extent), functions_(std::move(functions)) {}
 
 CodeRange BranchTargets::FunctionAt(uintptr_t address) const {
-  auto after = std::upper_bound(
-      functions_.begin(), functions_.end(), address,
-      [](uintptr_t value, const CodeRange& range) { return value < range.begin; });
+  auto after = std::upper_bound(functions_.begin(), functions_.end(), address,
+                                [](uintptr_t value, const CodeRange& range) {
+                                  return value < range.begin;
+                                });
   if (after == functions_.begin()) return {0, 0};
   const CodeRange& range = *--after;
   return address < range.end ? range : CodeRange{0, 0};
 }
 
 uintptr_t BranchTargets::NextFunction(uintptr_t address) const {
-  const auto after = std::upper_bound(
-      functions_.begin(), functions_.end(), address,
-      [](uintptr_t value, const CodeRange& range) { return value < range.begin; });
+  const auto after =
+      std::upper_bound(functions_.begin(), functions_.end(), address,
+                       [](uintptr_t value, const CodeRange& range) {
+                         return value < range.begin;
+                       });
   return after == functions_.end() ? 0 : after->begin;
 }
 
@@ -89,12 +93,11 @@ void BranchTargets::Sweep(CodeReader read) {
   const uintptr_t first = begin();
   const uintptr_t size = end() - first;
   targets_.assign(size / 64 + 1, 0);
-  ForEachByte(first, end(), read,
-              [&](const uint8_t* bytes, uintptr_t address) {
-                const uintptr_t offset = FarTarget(bytes, address) - first;
-                if (offset < size) targets_[offset / 64] |= 1ull << offset % 64;
-                return false;
-              });
+  ForEachByte(first, end(), read, [&](const uint8_t* bytes, uintptr_t address) {
+    const uintptr_t offset = FarTarget(bytes, address) - first;
+    if (offset < size) targets_[offset / 64] |= 1ull << offset % 64;
+    return false;
+  });
 }
 
 CodeRange BranchTargets::RangeToDecode(uintptr_t suspect) const {
@@ -145,8 +148,8 @@ bool BranchTargets::FindIn(uintptr_t from, uintptr_t to, uintptr_t begin,
                            Branch* branch) const {
   return ForEachByte(
       from, to, read, [&](const uint8_t* bytes, uintptr_t address) {
-        const uintptr_t target = far ? FarTarget(bytes, address)
-                                     : ShortTarget(bytes, address);
+        const uintptr_t target =
+            far ? FarTarget(bytes, address) : ShortTarget(bytes, address);
         return target >= begin && target < end &&
                Verify(address, begin, end, calls, read, branch);
       });

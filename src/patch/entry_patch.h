@@ -30,11 +30,12 @@ struct CodeRange {
 // A stub is never unmapped; it is used again for the same function only.
 struct EntryPatch {
   uintptr_t function = 0;
-  uintptr_t address = 0;  // where the jump goes: `function`, or behind its endbr64
+  uintptr_t address =
+      0;  // where the jump goes: `function`, or behind its endbr64
   uintptr_t stub = 0;
   uintptr_t bypass = 0;
   uintptr_t body = 0;
-  uint8_t displaced = 0;      // bytes of whole instructions that the jump covers
+  uint8_t displaced = 0;  // bytes of whole instructions that the jump covers
   uint8_t original[16] = {};  // at `address`, before
   bool armed = false;         // the jump is in place
 

@@ -94,8 +94,8 @@ bool DecodeInstruction(const uint8_t* bytes, size_t size, uintptr_t address,
   if (immediate.is_relative) {
     result->distance = immediate.offset;
     result->distance_size = immediate.size / 8;
-    result->target = address + decoded.length +
-                     static_cast<uintptr_t>(immediate.value.s);
+    result->target =
+        address + decoded.length + static_cast<uintptr_t>(immediate.value.s);
   }
   return true;
 }

@@ -1,18 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "patch/live_patch.h"
 
-#include <linux/membarrier.h>
 #include <signal.h>
-#include <sys/syscall.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <chrono>
 #include <cstring>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "arch/x86_64/system_call.h"
+#include "base/membarrier.h"
 #include "patch/memory_file.h"
 #include "patch/relocate.h"
 #include "patch/thread_mover.h"
@@ -31,17 +28,11 @@ constexpr auto kPatience = std::chrono::seconds(1);
 // Makes every thread that runs fetch its instructions anew before it executes
 // another one of this program.
 absl::Status SynchronizeCores() {
-  constexpr long kBarrier = MEMBARRIER_CMD_PRIVATE_EXPEDITED_SYNC_CORE;
-  long result = SystemCall(SYS_membarrier, kBarrier, 0, 0);
-  if (result == -EPERM) {
-    SystemCall(SYS_membarrier,
-               MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_SYNC_CORE, 0, 0);
-    result = SystemCall(SYS_membarrier, kBarrier, 0, 0);
-  }
-  if (result == 0) return absl::OkStatus();
+  if (IssueMembarrier(Membarrier::kSyncCore)) return absl::OkStatus();
+  absl::Status status = RegisterMembarrier(Membarrier::kSyncCore);
+  if (status.ok() && IssueMembarrier(Membarrier::kSyncCore)) return status;
   return absl::UnavailableError(absl::StrCat(
-      "other threads run, and membarrier cannot synchronize them: ",
-      strerrordesc_np(static_cast<int>(-result))));
+      "other threads run and cannot be synchronized: ", status.message()));
 }
 
 // For the time of a batch this thread takes no signal but the processor's own:
@@ -81,7 +72,8 @@ class Batch {
     for (size_t i = 0; i < sites_.size(); ++i) {
       absl::Status status = Put(sites_[i], sites_[i].after, 0, kJumpSize);
       if (status.ok()) continue;
-      while (i-- > 0) Put(sites_[i], sites_[i].before, 0, kJumpSize).IgnoreError();
+      while (i-- > 0)
+        Put(sites_[i], sites_[i].before, 0, kJumpSize).IgnoreError();
       return status;
     }
     return absl::OkStatus();
@@ -160,10 +152,13 @@ class Batch {
     SynchronizeCores().IgnoreError();
   }
 
+  // Whether any jump covers more than one instruction.
   bool HasInteriors() const {
     for (const Site& site : sites_) {
-      for (const uint8_t copy : site.patch->moved) {
-        if (&copy != site.patch->moved && copy != 0) return true;
+      const uint8_t* const moved = site.patch->moved;
+      if (std::any_of(moved + 1, moved + kJumpSize,
+                      [](uint8_t copy) { return copy != 0; })) {
+        return true;
       }
     }
     return false;
@@ -211,8 +206,8 @@ absl::StatusOr<std::vector<Site>> CollectSites(
     if (!arm) std::swap(site.before, site.after);
     uint8_t now[kJumpSize];
     const size_t got = memory.Read(patch->address, now, kJumpSize);
-    if (!arm && (got != kJumpSize ||
-                 std::memcmp(now, site.after, kJumpSize) == 0)) {
+    if (!arm &&
+        (got != kJumpSize || std::memcmp(now, site.after, kJumpSize) == 0)) {
       patch->armed = false;  // the module is gone, or was loaded anew
       continue;
     }
@@ -236,8 +231,7 @@ void EncodeJump(const EntryPatch& patch, uint8_t (&jump)[kJumpSize]) {
 absl::Status SwitchEntries(absl::Span<EntryPatch* const> patches, bool arm) {
   absl::StatusOr<MemoryFile> memory = MemoryFile::Open();
   if (!memory.ok()) return memory.status();
-  absl::StatusOr<std::vector<Site>> sites =
-      CollectSites(patches, arm, *memory);
+  absl::StatusOr<std::vector<Site>> sites = CollectSites(patches, arm, *memory);
   if (!sites.ok()) return sites.status();
   if (sites->empty()) return absl::OkStatus();
   std::vector<EntryPatch*> changed;

@@ -17,8 +17,8 @@ absl::StatusOr<MemoryFile> MemoryFile::Open() {
   int file = open("/proc/thread-self/mem", O_RDWR | O_CLOEXEC);
   if (file < 0) file = open("/proc/self/mem", O_RDWR | O_CLOEXEC);
   if (file < 0) {
-    return absl::PermissionDeniedError(absl::StrCat(
-        "cannot open /proc/self/mem: ", strerrordesc_np(errno)));
+    return absl::PermissionDeniedError(
+        absl::StrCat("cannot open /proc/self/mem: ", strerrordesc_np(errno)));
   }
   return MemoryFile(file);
 }
@@ -36,7 +36,8 @@ absl::Status MemoryFile::Write(uintptr_t address, const void* bytes,
   if (written == static_cast<ssize_t>(size)) return absl::OkStatus();
   return absl::PermissionDeniedError(absl::StrCat(
       "cannot write code at 0x", absl::Hex(address), " through /proc/self/mem",
-      written < 0 ? absl::StrCat(": ", strerrordesc_np(errno)) : ": short write"));
+      written < 0 ? absl::StrCat(": ", strerrordesc_np(errno))
+                  : ": short write"));
 }
 
 size_t MemoryFile::Read(uintptr_t address, void* bytes, size_t size) const {

@@ -48,6 +48,7 @@ Mapping ParseMapping(const char* line, const char* end) {
   mapping.begin = number('-');
   mapping.end = number(' ');
   const absl::string_view rest(line, static_cast<size_t>(end - line));
+  mapping.writable = rest.size() > 1 && rest[1] == 'w';
   mapping.executable = rest.size() > 2 && rest[2] == 'x';
   mapping.heap = rest.find("[heap]") != absl::string_view::npos;
   return mapping;
@@ -142,8 +143,8 @@ absl::StatusOr<NearMemory::Block*> NearMemory::Map(const ReachWindow& window,
                        absl::Hex(address), ": ", strerrordesc_np(errno)));
     }
   }
-  return absl::ResourceExhaustedError(absl::StrCat(
-      "no free memory within reach of 0x", absl::Hex(address)));
+  return absl::ResourceExhaustedError(
+      absl::StrCat("no free memory within reach of 0x", absl::Hex(address)));
 }
 
 absl::StatusOr<uintptr_t> NearMemory::Allocate(const ReachWindow& window,

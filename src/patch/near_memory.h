@@ -49,6 +49,7 @@ class NearMemory {
 struct Mapping {
   uintptr_t begin;
   uintptr_t end;
+  bool writable;
   bool executable;
   bool heap;  // grows upwards
 };

@@ -18,10 +18,10 @@ namespace {
 // The fixed part of a stub, with the address of the site to be filled in. See
 // EntryPatch.
 constexpr uint8_t kStub[] = {
-    0x48, 0x89, 0x44, 0x24, 0xe8,              // mov %rax, -24(%rsp)
-    0x48, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0,        // movabs $site, %rax
-    0xff, 0x20,                                // jmp *(%rax)
-    0x48, 0x8b, 0x44, 0x24, 0xe8,              // bypass: mov -24(%rsp), %rax
+    0x48, 0x89, 0x44, 0x24, 0xe8,                 // mov %rax, -24(%rsp)
+    0x48, 0xb8, 0,    0,    0,    0, 0, 0, 0, 0,  // movabs $site, %rax
+    0xff, 0x20,                                   // jmp *(%rax)
+    0x48, 0x8b, 0x44, 0x24, 0xe8,                 // bypass: mov -24(%rsp), %rax
 };
 constexpr size_t kStubSite = 7;
 constexpr size_t kStubBypass = 17;
@@ -135,8 +135,8 @@ EntryPatch* PatchRegistry::Known(const MemoryFile& memory, uintptr_t function,
       continue;
     }
     uint64_t held;
-    std::memcpy(&held,
-                reinterpret_cast<const void*>(patch->stub + kStubSite), 8);
+    std::memcpy(&held, reinterpret_cast<const void*>(patch->stub + kStubSite),
+                8);
     if (held == reinterpret_cast<uintptr_t>(site) || patch->armed) return patch;
   }
   return nullptr;
@@ -150,8 +150,8 @@ absl::StatusOr<EntryPatch*> PatchRegistry::Prepare(uintptr_t function,
   if (!memory.ok()) return memory.status();
   if (EntryPatch* known = Known(*memory, function, site)) {
     uint64_t held;
-    std::memcpy(&held,
-                reinterpret_cast<const void*>(known->stub + kStubSite), 8);
+    std::memcpy(&held, reinterpret_cast<const void*>(known->stub + kStubSite),
+                8);
     if (held == reinterpret_cast<uintptr_t>(site)) return known;
     return absl::FailedPreconditionError("is patched for another site");
   }
@@ -174,9 +174,8 @@ absl::StatusOr<PatchRegistry::Plan> PatchRegistry::MakePlan(
   }
   const EntryBounds bounds = BoundsOf(function, size, *module);
   Instruction first;
-  const bool landing_pad =
-      DecodeInstruction(code, got, function, &first) &&
-      first.kind == Instruction::Kind::kEndbr64;
+  const bool landing_pad = DecodeInstruction(code, got, function, &first) &&
+                           first.kind == Instruction::Kind::kEndbr64;
   // The jump goes behind a landing pad, or over it if it cannot.
   absl::Status refused;
   for (size_t skip = landing_pad ? kEndbrSize : 0;; skip = 0) {

@@ -40,9 +40,9 @@ absl::Status Movable(const Instruction& instruction, const uint8_t* bytes,
     case Kind::kIndirectCall:
       if ((bytes[instruction.modrm] >> 3 & 7) != 2) return at("has a far call");
       if (offset + instruction.length < kJumpSize) {
-        return Refuse(absl::StrCat(
-            "has a call that returns into its first 5 bytes, to +",
-            offset + instruction.length));
+        return Refuse(
+            absl::StrCat("has a call that returns into its first 5 bytes, to +",
+                         offset + instruction.length));
       }
       if (instruction.uses_stack_pointer) {
         return at("has a call through its stack");
@@ -128,8 +128,7 @@ absl::Status TakeInstruction(absl::Span<const uint8_t> code,
   displaced->size += instruction.length;
   ++displaced->count;
   displaced->nops = displaced->nops && instruction.kind == Kind::kNop;
-  displaced->ends = instruction.EndsFlow() ||
-                    instruction.kind == Kind::kCall ||
+  displaced->ends = instruction.EndsFlow() || instruction.kind == Kind::kCall ||
                     instruction.kind == Kind::kIndirectCall;
   return absl::OkStatus();
 }
@@ -167,8 +166,8 @@ class Mover {
   // Stores at `position` the distance to `target` of an instruction that ends
   // `trailing` bytes behind the four of the distance.
   void Distance(size_t position, uintptr_t target, size_t trailing = 0) {
-    const int64_t distance = static_cast<int64_t>(
-        target - (destination_ + position + 4 + trailing));
+    const int64_t distance =
+        static_cast<int64_t>(target - (destination_ + position + 4 + trailing));
     const int32_t narrow = static_cast<int32_t>(distance);
     if (narrow != distance) in_reach_ = false;
     std::memcpy(moved_.bytes + position, &narrow, sizeof(narrow));
@@ -256,8 +255,8 @@ class Mover {
 
 void ReachWindow::Cover(uintptr_t address) {
   low = std::max(low, address > kReach ? address - kReach : 0);
-  high = std::min(high, address < UINTPTR_MAX - kReach ? address + kReach
-                                                       : UINTPTR_MAX);
+  high = std::min(
+      high, address < UINTPTR_MAX - kReach ? address + kReach : UINTPTR_MAX);
 }
 
 absl::StatusOr<DisplacedCode> DisplaceEntry(uintptr_t address,

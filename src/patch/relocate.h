@@ -28,19 +28,19 @@ struct ReachWindow {
 // The whole instructions that a jump at `address` covers.
 struct DisplacedCode {
   uintptr_t address = 0;
-  uint8_t size = 0;      // bytes, at least kJumpSize
-  uint8_t count = 0;     // instructions to move; padding is not among them
-  bool nops = false;     // nothing to move: the body is at `after`
-  bool ends = false;     // the last one to move passes control elsewhere
-  uintptr_t after = 0;   // where the function continues behind them
+  uint8_t size = 0;     // bytes, at least kJumpSize
+  uint8_t count = 0;    // instructions to move; padding is not among them
+  bool nops = false;    // nothing to move: the body is at `after`
+  bool ends = false;    // the last one to move passes control elsewhere
+  uintptr_t after = 0;  // where the function continues behind them
   Instruction instructions[kJumpSize] = {};
   uint8_t bytes[kJumpSize + kMaxInstruction] = {};
 };
 
 // What is known of the function that `address` is the entry of.
 struct EntryBounds {
-  uintptr_t end = 0;       // behind its last byte; 0: unknown
-  uintptr_t next = 0;      // where the next function begins; 0: unknown
+  uintptr_t end = 0;          // behind its last byte; 0: unknown
+  uintptr_t next = 0;         // where the next function begins; 0: unknown
   bool shadow_stack = false;  // a hardware shadow stack checks returns
 };
 

@@ -20,10 +20,9 @@ constexpr int kMaxStacks = 4;
 bool Transfer(long call, uintptr_t address, void* buffer, size_t size) {
   const iovec local = {buffer, size};
   const iovec remote = {reinterpret_cast<void*>(address), size};
-  return SystemCall(call, SystemCall(SYS_getpid),
-                    reinterpret_cast<long>(&local), 1,
-                    reinterpret_cast<long>(&remote), 1,
-                    0) == static_cast<long>(size);
+  return SystemCall(
+             call, SystemCall(SYS_getpid), reinterpret_cast<long>(&local), 1,
+             reinterpret_cast<long>(&remote), 1, 0) == static_cast<long>(size);
 }
 
 // The kernel's struct sigcontext as 8-byte words: ... rsp rip eflags, then cs,
@@ -46,6 +45,24 @@ bool IsTrap(uintptr_t address) {
   return Transfer(SYS_process_vm_readv, address + kToSignalInfo, info,
                   sizeof(info)) &&
          info[0] == SIGTRAP && info[2] == SI_KERNEL;
+}
+
+// Where the stack that `sp` points into ends at the latest.
+uintptr_t EndOfStack(uintptr_t sp, const StackLimits& limits) {
+  size_t low = 0;
+  size_t high = limits.count;  // the first mapping that ends behind sp
+  while (low < high) {
+    const size_t middle = (low + high) / 2;
+    if (limits.mappings[middle].end > sp) {
+      high = middle;
+    } else {
+      low = middle + 1;
+    }
+  }
+  const uintptr_t most = sp + kDeepestStack;
+  if (low == limits.count || limits.mappings[low].begin > sp) return most;
+  const uintptr_t end = limits.mappings[low].end;
+  return end < most ? end : most;
 }
 
 // The stacks found so far, each with how far up it has been read.
@@ -74,8 +91,8 @@ bool Inspect(const uint64_t (&window)[4], uintptr_t address, bool move,
   bool left = false;
   if (copy != 0 && !IsTrap(address)) {
     uint64_t word = copy;
-    left = !move || !Transfer(SYS_process_vm_writev, address, &word,
-                              sizeof(word));
+    left =
+        !move || !Transfer(SYS_process_vm_writev, address, &word, sizeof(word));
   }
   stacks->Add(window[0]);
   return left;
@@ -96,14 +113,16 @@ uintptr_t CopyOf(uintptr_t pc) {
   return 0;
 }
 
-bool FindInterrupted(uintptr_t sp, bool move, uint64_t* page) {
+bool FindInterrupted(uintptr_t sp, bool move, const StackLimits& limits,
+                     uint64_t* page) {
   Stacks stacks;
   stacks.Add(sp);
   bool left = false;
   for (int i = 0; i < stacks.count; ++i) {
     const uintptr_t begin = stacks.parts[i].begin;
     uint64_t window[4] = {};
-    for (uintptr_t at = begin; at - begin < kDeepestStack;) {
+    const uintptr_t end = EndOfStack(begin, limits);
+    for (uintptr_t at = begin; at < end;) {
       const size_t size = kPageSize - at % kPageSize;
       if (!Transfer(SYS_process_vm_readv, at, page, size)) break;
       for (size_t word = 0; word < size / 8; ++word) {

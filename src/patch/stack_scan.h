@@ -5,6 +5,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "patch/near_memory.h"
+
 namespace retprobe {
 
 // Where the instruction at `pc` was moved to, when `pc` lies between the
@@ -14,14 +16,22 @@ uintptr_t CopyOf(uintptr_t pc);
 // Looks for the saved contexts of interrupted code: signal frames on the stack
 // from `sp` upwards, and on the stacks that those frames point to in turn. With
 // `move`, those between the instructions of a changing patch are changed to the
-// copy. Requires for `move`: the thread of that stack is the caller, or stopped.
+// copy. Requires for `move`: the thread of that stack is the caller, or
+// stopped.
+//
+// A stack ends with the writable memory it lies in: `limits`, ascending, says
+// where that is; for a stack that has come since, 8 MiB or unreadable memory.
 //
 // Returns whether such a context is there that was not changed. A frame is told
 // by what follows the pc: flags, and the code and stack segments of user space.
-// Unreadable memory ends a stack; so do 8 MiB.
 //
 // Signals: async-signal-safe; `page` is 4 KiB of scratch memory.
-bool FindInterrupted(uintptr_t sp, bool move, uint64_t* page);
+struct StackLimits {
+  const Mapping* mappings;
+  size_t count;
+};
+bool FindInterrupted(uintptr_t sp, bool move, const StackLimits& limits,
+                     uint64_t* page);
 
 }  // namespace retprobe
 

@@ -32,6 +32,9 @@ struct Request {
 };
 constinit Request requests[kRequests];
 
+// Where stacks end; set before a request and kept until it is done.
+constinit StackLimits stack_limits = {nullptr, 0};
+
 bool Own(const siginfo_t& info) {
   const auto* request = static_cast<const Request*>(info.si_value.sival_ptr);
   return info.si_code == SI_QUEUE && request >= requests &&
@@ -54,7 +57,7 @@ void HandleRequest(int signal, siginfo_t* info, void* data) {
   const uintptr_t copy = CopyOf(static_cast<uintptr_t>(registers[REG_RIP]));
   if (copy != 0) registers[REG_RIP] = static_cast<greg_t>(copy);
   FindInterrupted(static_cast<uintptr_t>(registers[REG_RSP]), /*move=*/true,
-                  request->page);
+                  stack_limits, request->page);
   // D0 -> D1: the thread has been moved before it counts as such.
   request->state.store(number + Request::kDone, std::memory_order_release);
 }
@@ -93,10 +96,18 @@ bool Passed(Deadline deadline) {
 // Asks every thread once and keeps the books.
 class Mover {
  public:
-  explicit Mover(int signal) : signal_(signal), page_(kPageSize / 8) {}
+  explicit Mover(int signal) : signal_(signal), page_(kPageSize / 8) {
+    for (const Mapping& mapping : Mappings()) {
+      if (mapping.writable) mappings_.push_back(mapping);
+    }
+    stack_limits = {mappings_.data(), mappings_.size()};
+  }
   ~Mover() {
     for (const Asked& asked : asked_) Withdraw(asked);
+    stack_limits = {nullptr, 0};
   }
+  Mover(const Mover&) = delete;
+  Mover& operator=(const Mover&) = delete;
 
   // One look at all threads; true when every one of them is clear.
   bool Pass() {
@@ -118,10 +129,10 @@ class Mover {
   }
 
   absl::Status Late() const {
-    return absl::UnavailableError(absl::StrCat(
-        "thread ", last_, " may be inside the bytes to patch and ",
-        last_blocks_ ? "blocks the signal that would move it"
-                     : "has not answered in time"));
+    return absl::UnavailableError(
+        absl::StrCat("thread ", last_, " may be inside the bytes to patch and ",
+                     last_blocks_ ? "blocks the signal that would move it"
+                                  : "has not answered in time"));
   }
 
  private:
@@ -135,7 +146,7 @@ class Mover {
   // looked.
   bool IsClear(pid_t thread, const ThreadState& state) {
     if (state.kind != ThreadState::kBlocked || CopyOf(state.pc) != 0 ||
-        FindInterrupted(state.sp, /*move=*/false, page_.data())) {
+        FindInterrupted(state.sp, /*move=*/false, stack_limits, page_.data())) {
       return false;
     }
     const ThreadState again = StateOf(thread);
@@ -224,6 +235,7 @@ class Mover {
 
   const int signal_;
   std::vector<uint64_t> page_;
+  std::vector<Mapping> mappings_;
   std::vector<pid_t> threads_;
   std::vector<pid_t> clear_;  // ascending
   std::vector<Asked> asked_;
@@ -248,9 +260,10 @@ absl::Status AwaitTrappable(Deadline deadline) {
     }
     if (blocking == 0) return absl::OkStatus();
     if (Passed(deadline)) {
-      return absl::UnavailableError(absl::StrCat(
-          "thread ", blocking, " runs with SIGTRAP blocked: a breakpoint would "
-          "kill it"));
+      return absl::UnavailableError(
+          absl::StrCat("thread ", blocking,
+                       " runs with SIGTRAP blocked: a breakpoint would "
+                       "kill it"));
     }
     Pause();
   }

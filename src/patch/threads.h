@@ -18,8 +18,8 @@ bool OtherThreads(std::vector<pid_t>* threads);
 struct ThreadState {
   enum Kind : uint8_t {
     kGone,
-    kRunning,   // or about to: its pc is not known
-    kBlocked,   // in the kernel; will continue at `pc` with `sp`
+    kRunning,  // or about to: its pc is not known
+    kBlocked,  // in the kernel; will continue at `pc` with `sp`
   };
   Kind kind;
   uintptr_t pc;

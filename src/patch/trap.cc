@@ -66,8 +66,9 @@ void ChainTrap(int signal, siginfo_t* info, ucontext_t* context,
   if (previous->sa_handler == SIG_IGN) return;
   // The handler runs with the signals blocked that it asked for, not with
   // ours: all of them.
-  unsigned long mask = *reinterpret_cast<unsigned long*>(&context->uc_sigmask) |
-                       *reinterpret_cast<const unsigned long*>(&previous->sa_mask);
+  unsigned long mask =
+      *reinterpret_cast<unsigned long*>(&context->uc_sigmask) |
+      *reinterpret_cast<const unsigned long*>(&previous->sa_mask);
   if (!(previous->sa_flags & SA_NODEFER)) mask |= 1ul << (SIGTRAP - 1);
   SystemCall(SYS_rt_sigprocmask, SIG_SETMASK, reinterpret_cast<long>(&mask), 0,
              8);
