@@ -205,9 +205,7 @@ ObjPool::ObjPool(PoolCore* core, size_t mapped) noexcept
 
 ObjPool::~ObjPool() { munmap(core_, mapped_); }
 
-void* ObjPool::Pop() noexcept {
-  return PoolCore::Pop(magazines_, rseq_);
-}
+void* ObjPool::Pop() noexcept { return PoolCore::Pop(magazines_, rseq_); }
 
 void ObjPool::Push(void* object) noexcept {
   PoolCore::Push(magazines_, object, rseq_);

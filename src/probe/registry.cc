@@ -140,8 +140,8 @@ absl::StatusOr<PatchedFunction*> Registry::Prepare(void* function) {
   const bool known = it != functions_.end();
   PatchedFunction& entry = known ? **it : storage_.emplace_back();
   // Asked even for a known one: its module may have gone and another come.
-  absl::StatusOr<EntryPatch*> patch = PrepareEntryPatch(
-      reinterpret_cast<uintptr_t>(function), 0, &entry.site);
+  absl::StatusOr<EntryPatch*> patch =
+      PrepareEntryPatch(reinterpret_cast<uintptr_t>(function), 0, &entry.site);
   if (!patch.ok()) {
     if (!known) storage_.pop_back();
     return patch.status();

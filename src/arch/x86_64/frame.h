@@ -34,8 +34,8 @@
 // Handlers may change the low 128 bits of registers 0..15 (SSE code); anything.
 #define RETPROBE_FLAG_SSE 8
 #define RETPROBE_FLAG_VECTORS 16
-// Simple, and the return handler changes nothing but rax, rcx, rdx, rsi, rdi and
-// flags, and calls nothing (probe/handler_code.h).
+// Simple, and the return handler changes nothing but rax, rcx, rdx, rsi, rdi
+// and flags, and calls nothing (probe/handler_code.h).
 #define RETPROBE_FLAG_LEAF 32
 
 // ReturnInstance. The first two are read by unwinders through the call frame

@@ -36,7 +36,7 @@
 // address and rbx in the instance, through rbx.
 
 #include "arch/x86_64/frame.h"
-#include "arch/x86_64/vectors.h"
+#include "arch/x86_64/vectors.inc"
 #include "objpool/magazine.h"
 
 #define RSEQ_CPU_ID 4
