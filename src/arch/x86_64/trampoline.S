@@ -168,7 +168,6 @@
   .balign 64
 retprobe_entry:
   .cfi_startproc
-  .cfi_personality 0x1b, retprobe_personality
   endbr64
   movq %rcx, -32(%rsp)
   movq %rdx, -40(%rsp)
@@ -206,7 +205,6 @@ retprobe_entry:
   // counter there waits for this one store and load.
   movq %rbx, RETPROBE_INSTANCE_RBX(%rax)
   movq %rax, %rbx
-  .cfi_remember_state
   CFI_RBX_IN_INSTANCE
   testb $RETPROBE_FLAG_ENTRY, RETPROBE_LIST_FLAGS(%rsi)
   jnz .Lentry_handlers
@@ -216,10 +214,22 @@ retprobe_entry:
   movq -40(%rsp), %rdx
   movq -48(%rsp), %rsi
   popq RETPROBE_INSTANCE_RETURN_ADDRESS(%rbx)
-  .cfi_remember_state
+  .cfi_endproc
+
+  // An entry of its own in the unwind table, as short as can be: every unwinder
+  // runs it twice for every probed frame. The only one with a personality.
+  .cfi_startproc simple
+  .cfi_personality 0x1b, retprobe_personality
   .cfi_def_cfa %rsp, 0
   CFI_RETURN_ADDRESS_IN_INSTANCE
+  CFI_RBX_IN_INSTANCE
   callq *RETPROBE_INSTANCE_BODY(%rbx)
+  .cfi_endproc
+
+  .cfi_startproc simple
+  .cfi_def_cfa %rsp, 0
+  CFI_RETURN_ADDRESS_IN_INSTANCE
+  CFI_RBX_IN_INSTANCE
   .globl retprobe_return
   .hidden retprobe_return
 retprobe_return:
@@ -302,16 +312,27 @@ retprobe_return:
 
   // From here on nothing is on the fast path.
 .Lreturn_general:  // rbx = instance, rsi = list
+  .cfi_remember_state
   BUILD_FRAME
   RUN_HANDLERS RETPROBE_LIST_RETURN_HANDLER, RETPROBE_LIST_RETURN_USER, \
     retprobe_dispatch_return
   DROP_FRAME
   jmp .Lhandled
-
-  // Unwind state as behind .Ltaken.
   .cfi_restore_state
+  .cfi_same_value %rbx
+
+.Lpush_slow:  // rdx = instance, rsi = magazines
+  BUILD_FRAME
+  movq %rsi, %rdi
+  movq %rdx, %rsi
+  call retprobe_give_slow
+  DROP_FRAME
+  jmp .Lleave
+  .cfi_endproc
+
+  .cfi_startproc
+  CFI_RBX_IN_INSTANCE
 .Lentry_handlers:  // rbx = instance, rsi = list
-  .cfi_remember_state
   BUILD_FRAME
   RUN_HANDLERS RETPROBE_LIST_ENTRY_HANDLER, RETPROBE_LIST_ENTRY_USER, \
     retprobe_dispatch_entry
@@ -331,10 +352,9 @@ retprobe_return:
   movq %rcx, %rax
   movq -16(%rsp), %rbx
   jmp .Lbypass
-  .cfi_restore_state
+  .cfi_endproc
 
-  // Unwind state as at the entry.
-  .cfi_restore_state
+  .cfi_startproc
 .Lrecursion:  // rax = site, rcx = the guard's offset
   cmpl $0, %fs:4(%rcx)  // a vfork child's calls are nobody's misses
   jne .Lbypass
@@ -346,7 +366,6 @@ retprobe_return:
   jmp *RETPROBE_SITE_BYPASS(%rax)
 
 .Lpop_slow:
-  .cfi_remember_state
   BUILD_FRAME
   movq 48(%rbp), %rdi  // the site
   call retprobe_take_slow
@@ -360,21 +379,14 @@ retprobe_return:
 .Lnone:
   movq -56(%rsp), %rax
   jmp .Lbypass
-  .cfi_restore_state
-
-.Lpush_slow:  // rdx = instance, rsi = magazines
-  BUILD_FRAME
-  movq %rsi, %rdi
-  movq %rdx, %rsi
-  call retprobe_give_slow
-  DROP_FRAME
-  jmp .Lleave
+  .cfi_endproc
 
   // A handler of an exception stands in our caller, whom unwinders cannot tell
   // from us: be the frame that is landed on, then be gone as if the caller had
   // called _Unwind_Resume. rax = exception, rbx = UnwindGhost.
   .globl retprobe_landing_pad
   .hidden retprobe_landing_pad
+  .cfi_startproc simple
 retprobe_landing_pad:
   .cfi_def_cfa %rsp, 0
   CFI_RETURN_ADDRESS_IN_INSTANCE
