@@ -73,6 +73,11 @@ absl::StatusOr<EntryPatch*> PrepareEntryPatch(uintptr_t function, size_t size,
 //   the int3, as is one when the program replaces the handler in the window.
 //   Interrupted contexts are found on the stack a thread runs on and on those
 //   that its signal frames there name, not in contexts saved elsewhere by hand.
+//   A system call that a thread begins just when it is asked where it is may
+//   be interrupted: restarted, or EINTR where SA_RESTART does not help. No
+//   unwind table covers a stub: unwinding that starts in its few instructions,
+//   from a signal handler, ends there. Processes that share this memory
+//   without being threads of it (a vfork child) are not looked at.
 absl::Status ArmEntryPatches(absl::Span<EntryPatch* const> patches);
 absl::Status DisarmEntryPatches(absl::Span<EntryPatch* const> patches);
 
