@@ -163,6 +163,8 @@ TEST_CASE("a thread that runs between displaced instructions is moved") {
   CHECK(while_scanning);
 }
 
+// What a thread does that goes on in the middle of a jump depends on the bytes
+// of its distance: it crashes, computes nonsense, or never comes back.
 TEST_CASE("a thread left between displaced instructions fails") {
   const std::string end = InChild([] {
     live_patch_faults.no_moving = true;
@@ -171,7 +173,6 @@ TEST_CASE("a thread left between displaced instructions fails") {
   });
   MESSAGE(end);
   CHECK(end != "right");
-  CHECK(end != strsignal(SIGALRM));
 }
 
 // A thread whose load at +1 of entry_read faults, and whose handler waits, so
@@ -288,7 +289,6 @@ TEST_CASE("left alone, a parked context fails") {
   });
   MESSAGE(end);
   CHECK(end != "right");
-  CHECK(end != strsignal(SIGALRM));
 }
 
 }  // namespace
