@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef RETPROBE_AGENT_HANDLERS_H_
+#define RETPROBE_AGENT_HANDLERS_H_
+
+#include <cstddef>
+#include <cstdint>
+
+#include "agent/session.h"
+#include "retprobe/rethook.h"
+
+// The part of the agent that runs in every probed call. Its own file, compiled
+// without vector registers; it calls nothing of libc.
+namespace retprobe::agent {
+
+// What the handlers need to know, in a page that the kernel wipes in a forked
+// child: there it reads as "not armed", and the child leaves its parent's
+// counters alone however it was forked.
+struct Live {
+  uint32_t armed;
+  uint32_t cycle_counter;  // ticks are cycles, else nanoseconds
+  uint32_t cpus;
+  uint32_t generation;  // of this process image; tells stale thread ids
+  uint64_t nanoseconds_per_tick_q32;
+  session::EventRing* rings;  // null: no events
+  uint64_t ring_stride;
+  uint64_t ring_capacity;
+};
+
+// Points into the page; all zero until SetUpLive.
+extern Live* g_live;
+
+// Where one function's numbers go: cell of CPU 0, and bytes to the next CPU's.
+struct FunctionCells {
+  session::Counters* counters = nullptr;  // null: not yet, do not record
+  uint64_t* histogram = nullptr;
+  uint64_t counters_stride = 0;
+  uint64_t histogram_stride = 0;
+  uint32_t number = 0;
+
+  void Publish(const FunctionCells& cells);
+};
+
+bool OnEntry(const FunctionCells& cells, EntryContext& context) noexcept;
+void OnReturn(const FunctionCells& cells, ReturnContext& context) noexcept;
+
+// Bytes of activation data the handlers want.
+inline constexpr size_t kActivationData = 16;
+// Arguments that an event shows.
+inline constexpr int kEventArguments = 4;
+
+// While one exists, calls that this thread makes are the agent's own and are
+// not recorded.
+class OwnCalls {
+ public:
+  OwnCalls();
+  ~OwnCalls();
+  OwnCalls(const OwnCalls&) = delete;
+  OwnCalls& operator=(const OwnCalls&) = delete;
+};
+
+}  // namespace retprobe::agent
+
+#endif  // RETPROBE_AGENT_HANDLERS_H_

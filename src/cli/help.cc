@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/options.h"
+
+namespace retprobe::cli {
+
+std::string GeneralHelp() {
+  return R"(Probes the returns of functions in programs that nobody prepared.
+
+Usage: retprobe trace -e PATTERN... [OPTION...] [--] PROGRAM [ARGUMENT...]
+       retprobe list PATTERN... -- PROGRAM [ARGUMENT...]
+       retprobe --version
+       retprobe [COMMAND] --help
+
+Commands:
+  trace   run a program and report the calls of the functions that match
+  list    show what would be probed, and why something cannot be
+)";
+}
+
+namespace {
+
+constexpr char kPatterns[] = R"(
+A pattern is "module:function" or "function"; both parts are globs (* ? [a-z]).
+The module is the file name of a library or of the program, the function a
+symbol, or a C++ name as a demangler shows it:
+  libc.so.6:malloc   'libstdc++*:*alloc*'   'app:Parser::*'
+)";
+
+constexpr char kStatus[] = R"(
+Exit status:
+  the program's own; killed by a signal, so is retprobe, by the same one
+  125  retprobe failed: the program is statically linked, set-user-ID or of
+       another kind, or cannot be prepared; or nothing was probed. A pattern
+       whose module is there and has no such function stops the program before
+       main when no other pattern matches anything; one whose module may yet be
+       loaded is waited for, and if nothing was probed in the end the status
+       is 125 instead of the program's 0
+  126  the program cannot be executed (permission, format)
+  127  the program was not found
+  2    the command line is wrong
+)";
+
+}  // namespace
+
+std::string TraceHelp() {
+  return std::string(
+             R"(Usage: retprobe trace -e PATTERN... [OPTION...] [--] PROGRAM [ARGUMENT...]
+
+Runs the program and reports, for each function that matches, how often it was
+called and how long it took. The program's input, output, signals and exit
+status are its own.
+
+  -e, --probe PATTERN   what to probe; may be repeated
+  -o, --output FILE     write the report to FILE instead of standard error
+      --json            report in JSON, complete
+      --events          also a line for each call when it ends: time (s since the
+                        start), thread, function, arguments, result, duration,
+                        how it ended. With --json: one JSON object a line
+      --follow          trace children too, forked or executed (the environment
+                        keeps LD_PRELOAD for them)
+      --live            draw the table while the program runs (on a terminal)
+      --no-live         never. Without either: if standard error is a terminal
+                        and the program's standard output is not
+)") + kPatterns +
+         R"(
+Columns: calls; missed (not probed for want of an instance, see the totals);
+unwound (ended by an exception or the thread's end); abandoned (by longjmp);
+time in total, mean, median, 99th percentile (to 1 in 32) and longest. A
+function's time includes what it calls.
+)" + kStatus;
+}
+
+std::string ListHelp() {
+  return std::string(R"(Usage: retprobe list PATTERN... -- PROGRAM [ARGUMENT...]
+
+Shows what `retprobe trace` would probe in the program as it is at the start of
+main, and why a function cannot be probed. The program's main does not run.
+
+  -e, --probe PATTERN   same as PATTERN
+  -o, --output FILE     write to FILE instead of standard output
+      --json            in JSON
+)") + kPatterns +
+         R"(
+Exit status: 0 when there is something to probe; else as for trace: 125, 126,
+127, 2.
+)";
+}
+
+}  // namespace retprobe::cli

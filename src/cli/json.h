@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef RETPROBE_CLI_JSON_H_
+#define RETPROBE_CLI_JSON_H_
+
+#include <string>
+
+#include "absl/strings/string_view.h"
+
+namespace retprobe::cli {
+
+// `text` as a JSON string, quotes included. Bytes that are not UTF-8 (a file
+// name may hold any) become U+FFFD.
+std::string JsonString(absl::string_view text);
+
+}  // namespace retprobe::cli
+
+#endif  // RETPROBE_CLI_JSON_H_

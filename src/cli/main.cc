@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <unistd.h>
+
+#include <string>
+#include <vector>
+
+#include "cli/options.h"
+#include "cli/output.h"
+#include "cli/program.h"
+#include "cli/run.h"
+#include "retprobe/version.h"
+
+int main(int argc, char** argv) {
+  using namespace retprobe::cli;
+  const std::vector<std::string> arguments(argv + 1, argv + argc);
+  auto options = ParseOptions(arguments);
+  if (!options.ok()) {
+    Complain(options.status().message());
+    return ExitStatusFor(options.status());
+  }
+  switch (options->command) {
+    case Command::kHelp:
+      return WriteAll(STDOUT_FILENO, options->help) ? 0 : 125;
+    case Command::kVersion:
+      return WriteAll(STDOUT_FILENO, "retprobe " RETPROBE_VERSION_STRING "\n")
+                 ? 0
+                 : 125;
+    case Command::kTrace:
+    case Command::kList:
+      return Run(*options);
+  }
+}
