@@ -9,7 +9,6 @@
 #include <sys/syscall.h>
 
 #include <bit>
-#include <new>
 
 #include "arch/x86_64/raw_syscall.h"
 
@@ -141,51 +140,66 @@ void UnlockAllocatorInChild() {
 
 }  // namespace retprobe::agent
 
-#define RETPROBE_HIDDEN __attribute__((visibility("hidden"), used))
-
 using retprobe::agent::Allocate;
 using retprobe::agent::AllocatedSize;
 using retprobe::agent::Release;
 
+// Under other names in C++, because libc's declarations make the right ones
+// visible.
 extern "C" {
-RETPROBE_HIDDEN void* malloc(size_t size) {
+
+void* AgentMalloc(size_t size) asm("malloc");
+void AgentFree(void* pointer) asm("free");
+void* AgentCalloc(size_t count, size_t size) asm("calloc");
+void* AgentRealloc(void* pointer, size_t size) asm("realloc");
+void* AgentMemalign(size_t alignment, size_t size) asm("memalign");
+void* AgentAlignedAlloc(size_t alignment, size_t size) asm("aligned_alloc");
+int AgentPosixMemalign(void** result, size_t alignment,
+                       size_t size) asm("posix_memalign");
+size_t AgentUsableSize(void* pointer) asm("malloc_usable_size");
+
+void* AgentMalloc(size_t size) {
   void* result = Allocate(size, 16);
   if (result == nullptr) errno = ENOMEM;
   return result;
 }
-RETPROBE_HIDDEN void free(void* pointer) { Release(pointer); }
-RETPROBE_HIDDEN void* calloc(size_t count, size_t size) {
+
+void AgentFree(void* pointer) { Release(pointer); }
+
+void* AgentCalloc(size_t count, size_t size) {
   size_t bytes;
   if (__builtin_mul_overflow(count, size, &bytes)) return nullptr;
-  // Through a volatile pointer to function the compiler does not make this a
-  // call of calloc.
-  void* (*volatile allocate)(size_t, size_t) = Allocate;
-  void* result = allocate(bytes, 16);
+  void* result = AgentMalloc(bytes);
   if (result != nullptr) memset(result, 0, bytes);
   return result;
 }
-RETPROBE_HIDDEN void* realloc(void* pointer, size_t size) {
-  if (pointer == nullptr) return malloc(size);
+
+void* AgentRealloc(void* pointer, size_t size) {
+  if (pointer == nullptr) return AgentMalloc(size);
   const size_t old_size = AllocatedSize(pointer);
   if (size <= old_size) return pointer;
-  void* result = malloc(size);
+  void* result = AgentMalloc(size);
   if (result == nullptr) return nullptr;
   memcpy(result, pointer, old_size);
   Release(pointer);
   return result;
 }
-RETPROBE_HIDDEN void* memalign(size_t alignment, size_t size) {
+
+void* AgentMemalign(size_t alignment, size_t size) {
   return Allocate(size, alignment);
 }
-RETPROBE_HIDDEN void* aligned_alloc(size_t alignment, size_t size) {
+
+void* AgentAlignedAlloc(size_t alignment, size_t size) {
   return Allocate(size, alignment);
 }
-RETPROBE_HIDDEN int posix_memalign(void** result, size_t alignment,
-                                   size_t size) {
+
+int AgentPosixMemalign(void** result, size_t alignment, size_t size) {
   *result = Allocate(size, alignment);
   return *result == nullptr ? ENOMEM : 0;
 }
-RETPROBE_HIDDEN size_t malloc_usable_size(void* pointer) {
+
+size_t AgentUsableSize(void* pointer) {
   return pointer == nullptr ? 0 : AllocatedSize(pointer);
 }
-}
+
+}  // extern "C"
