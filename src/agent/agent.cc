@@ -19,8 +19,8 @@
 #include "agent/scan.h"
 #include "agent/segment.h"
 #include "agent/session.h"
+#include "agent/system_calls.h"
 #include "agent/zydis.h"
-#include "arch/x86_64/raw_syscall.h"
 #include "retprobe/return_probe.h"
 
 // The agent: preloaded into a program by the `retprobe` command. Asks the
@@ -128,7 +128,7 @@ void StoreMissed() {
   }
 }
 
-void Close(int descriptor) { arch::Syscall(SYS_close, descriptor); }
+void Close(int descriptor) { Syscall(SYS_close, descriptor); }
 
 unsigned long long LoadsSoFar() {
   unsigned long long loads = 0;
@@ -223,7 +223,7 @@ void WatchForMore(Segment& segment) {
 std::string ProgramPath() {
   char path[4096];
   const long length =
-      arch::Syscall(SYS_readlink, "/proc/self/exe", path, sizeof(path));
+      Syscall(SYS_readlink, "/proc/self/exe", path, sizeof(path));
   return length > 0 ? std::string(path, static_cast<size_t>(length)) : "";
 }
 
@@ -252,7 +252,7 @@ void Run(Channel& channel, const char* patterns) {
     }
   }
   if (!channel.Finish()) {
-    arch::Syscall(SYS_exit_group, session::kExitByVerdict);
+    Syscall(SYS_exit_group, session::kExitByVerdict);
   }
   if (error.empty()) Arm();
 }

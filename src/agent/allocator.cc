@@ -10,7 +10,7 @@
 
 #include <bit>
 
-#include "arch/x86_64/raw_syscall.h"
+#include "agent/system_calls.h"
 
 // The agent's own malloc, hidden in it: what the agent, Abseil, libelf and
 // libstdc++ inside it allocate never meets the program's allocator, which may
@@ -48,7 +48,7 @@ class Locked {
   Locked() {
     // A0 <- R0: what the last holder did to the lists.
     while (__atomic_exchange_n(&lock, 1, __ATOMIC_ACQUIRE) != 0) {
-      arch::Syscall(SYS_sched_yield);
+      Syscall(SYS_sched_yield);
     }
   }
   // R0 -> A0: the lists.
@@ -56,9 +56,8 @@ class Locked {
 };
 
 char* Map(size_t size) {
-  const long result =
-      arch::Syscall(SYS_mmap, nullptr, size, PROT_READ | PROT_WRITE,
-                    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  const long result = Syscall(SYS_mmap, nullptr, size, PROT_READ | PROT_WRITE,
+                              MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   return result < 0 && result > -4096 ? nullptr
                                       : reinterpret_cast<char*>(result);
 }

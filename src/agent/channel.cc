@@ -8,12 +8,10 @@
 
 #include <cstring>
 
-#include "arch/x86_64/raw_syscall.h"
+#include "agent/system_calls.h"
 
 namespace retprobe::agent {
 namespace {
-
-using arch::Syscall;
 
 template <typename... Args>
 long Retry(long number, Args... args) {

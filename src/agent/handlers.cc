@@ -6,8 +6,9 @@
 #include <time.h>
 
 #include "agent/histogram.h"
+#include "agent/system_calls.h"
 #include "arch/x86_64/cycle_counter.h"
-#include "arch/x86_64/raw_syscall.h"
+#include "rethook/guard.h"
 
 namespace retprobe::agent {
 namespace {
@@ -21,7 +22,6 @@ constinit Live no_live = {};
 // Initial-exec: the agent is loaded at program start, and a handler must not
 // end in __tls_get_addr, which may allocate.
 struct ThreadState {
-  uint32_t own_calls;
   uint32_t thread;  // its id, valid in `generation`
   uint32_t generation;
 };
@@ -31,7 +31,7 @@ __attribute__((tls_model(
 uint64_t Ticks(const Live& live) {
   if (live.cycle_counter != 0) return arch::CycleCounter();
   timespec now;
-  arch::Syscall(SYS_clock_gettime, CLOCK_MONOTONIC, &now);
+  Syscall(SYS_clock_gettime, CLOCK_MONOTONIC, &now);
   return static_cast<uint64_t>(now.tv_sec) * 1000000000 +
          static_cast<uint64_t>(now.tv_nsec);
 }
@@ -85,7 +85,7 @@ void LowerTo(uint64_t& cell, uint64_t value) {
 
 uint32_t ThreadId(const Live& live) {
   if (thread_state.generation != live.generation) {
-    thread_state.thread = static_cast<uint32_t>(arch::Syscall(SYS_gettid));
+    thread_state.thread = static_cast<uint32_t>(Syscall(SYS_gettid));
     thread_state.generation = live.generation;
   }
   return thread_state.thread;
@@ -107,11 +107,11 @@ bool AwaitProgress(const Live& live, EventRing& ring, uint64_t tail) {
   const uint64_t begin = Ticks(live);
   for (int turn = 0; Tail(ring) == tail; ++turn) {
     if (turn < 64) {
-      arch::Syscall(SYS_sched_yield);
+      Syscall(SYS_sched_yield);
       continue;
     }
     const timespec pause = {0, 200000};
-    arch::Syscall(SYS_nanosleep, &pause, nullptr);
+    Syscall(SYS_nanosleep, &pause, nullptr);
     if (Nanoseconds(live, Ticks(live) - begin) > 1000000000) {
       // relaxed: as above
       __atomic_store_n(&ring.stalled, tail + 1, __ATOMIC_RELAXED);
@@ -171,8 +171,9 @@ bool RecordEvent(const Live& live, uint32_t cpu, uint32_t function,
 
 Live* g_live = &no_live;
 
-OwnCalls::OwnCalls() { ++thread_state.own_calls; }
-OwnCalls::~OwnCalls() { --thread_state.own_calls; }
+// The same word as a vfork child's: not probed, and not a miss either.
+OwnCalls::OwnCalls() { ++retprobe_guard.in_vfork; }
+OwnCalls::~OwnCalls() { --retprobe_guard.in_vfork; }
 
 void FunctionCells::Publish(const FunctionCells& cells) {
   histogram = cells.histogram;
@@ -185,7 +186,7 @@ void FunctionCells::Publish(const FunctionCells& cells) {
 
 bool OnEntry(const FunctionCells& cells, EntryContext& context) noexcept {
   const Live& live = *g_live;
-  if (live.armed == 0 || thread_state.own_calls != 0) return false;
+  if (live.armed == 0) return false;
   // A3 <- R3: the other fields of `cells`.
   Counters* counters = __atomic_load_n(&cells.counters, __ATOMIC_ACQUIRE);
   if (counters == nullptr) return false;

@@ -5,7 +5,7 @@
 #include <sys/resource.h>
 #include <sys/syscall.h>
 
-#include "arch/x86_64/raw_syscall.h"
+#include "agent/system_calls.h"
 
 #ifndef MADV_WIPEONFORK
 #define MADV_WIPEONFORK 18
@@ -13,8 +13,6 @@
 
 namespace retprobe::agent {
 namespace {
-
-using arch::Syscall;
 
 constexpr size_t kPage = 4096;
 Live* live_page = nullptr;

@@ -8,7 +8,7 @@
 
 #include "agent/histogram.h"
 #include "agent/live.h"
-#include "arch/x86_64/raw_syscall.h"
+#include "agent/system_calls.h"
 
 namespace retprobe::agent {
 namespace {
@@ -109,8 +109,8 @@ bool Segment::MapAgain(int* descriptor) {
   void* memory = MapShared(size, nullptr, descriptor);
   if (memory == nullptr) return false;
   memcpy(memory, header_, header_->counters);
-  const long moved = arch::Syscall(SYS_mremap, memory, size, size,
-                                   MREMAP_MAYMOVE | MREMAP_FIXED, header_);
+  const long moved = Syscall(SYS_mremap, memory, size, size,
+                             MREMAP_MAYMOVE | MREMAP_FIXED, header_);
   if (moved < 0 && moved > -4096) return false;
   header_->pid = g_live->generation;
   FunctionRecord* records_of_child = records();

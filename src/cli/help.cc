@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "absl/strings/str_cat.h"
 #include "cli/options.h"
 
 namespace retprobe::cli {
@@ -44,7 +45,7 @@ Exit status:
 
 std::string TraceHelp() {
   return std::string(
-             R"(Usage: retprobe trace -e PATTERN... [OPTION...] [--] PROGRAM [ARGUMENT...]
+      R"(Usage: retprobe trace -e PATTERN... [OPTION...] [--] PROGRAM [ARGUMENT...]
 
 Runs the program and reports, for each function that matches, how often it was
 called and how long it took. The program's input, output, signals and exit
@@ -61,17 +62,19 @@ status are its own.
       --live            draw the table while the program runs (on a terminal)
       --no-live         never. Without either: if standard error is a terminal
                         and the program's standard output is not
-)") + kPatterns +
-         R"(
+)",
+      kPatterns, R"(
 Columns: calls; missed (not probed for want of an instance, see the totals);
 unwound (ended by an exception or the thread's end); abandoned (by longjmp);
 time in total, mean, median, 99th percentile (to 1 in 32) and longest. A
 function's time includes what it calls.
-)" + kStatus;
+)",
+      kStatus);
 }
 
 std::string ListHelp() {
-  return std::string(R"(Usage: retprobe list PATTERN... -- PROGRAM [ARGUMENT...]
+  return absl::StrCat(
+      R"(Usage: retprobe list PATTERN... -- PROGRAM [ARGUMENT...]
 
 Shows what `retprobe trace` would probe in the program as it is at the start of
 main, and why a function cannot be probed. The program's main does not run.
@@ -79,11 +82,11 @@ main, and why a function cannot be probed. The program's main does not run.
   -e, --probe PATTERN   same as PATTERN
   -o, --output FILE     write to FILE instead of standard output
       --json            in JSON
-)") + kPatterns +
-         R"(
+)",
+      kPatterns, R"(
 Exit status: 0 when there is something to probe; else as for trace: 125, 126,
 127, 2.
-)";
+)");
 }
 
 }  // namespace retprobe::cli

@@ -81,11 +81,12 @@ absl::Status Runner::StartServer() {
   session::Setup setup = {};
   setup.magic = session::kMagic;
   setup.version = session::kVersion;
-  setup.flags = (options_.follow ? session::kFlagFollow : 0) |
-                (options_.events ? session::kFlagEvents : 0) |
-                (list() ? session::kFlagListOnly : 0) |
-                (PreloadIsSet() ? session::kFlagPreloadWasSet : 0) |
-                (clock_.uses_cycle_counter() ? session::kFlagCycleCounter : 0);
+  setup.flags =
+      (options_.follow ? uint32_t{session::kFlagFollow} : 0) |
+      (options_.events ? uint32_t{session::kFlagEvents} : 0) |
+      (list() ? uint32_t{session::kFlagListOnly} : 0) |
+      (PreloadIsSet() ? uint32_t{session::kFlagPreloadWasSet} : 0) |
+      (clock_.uses_cycle_counter() ? uint32_t{session::kFlagCycleCounter} : 0);
   setup.cpus = static_cast<uint32_t>(PossibleCpus());
   setup.ring_capacity = kRingCapacity;
   auto server = SessionServer::Create(
