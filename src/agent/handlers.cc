@@ -28,6 +28,13 @@ struct ThreadState {
 __attribute__((tls_model(
     "initial-exec"))) thread_local constinit ThreadState thread_state = {};
 
+// What the entry handler leaves for the return handler.
+struct Activation {
+  uint64_t begin;  // ticks
+  uint64_t generation;
+};
+static_assert(sizeof(Activation) == kActivationData);
+
 uint64_t Ticks(const Live& live) {
   if (live.cycle_counter != 0) return arch::CycleCounter();
   timespec now;
@@ -191,15 +198,19 @@ bool OnEntry(const FunctionCells& cells, EntryContext& context) noexcept {
   Counters* counters = __atomic_load_n(&cells.counters, __ATOMIC_ACQUIRE);
   if (counters == nullptr) return false;
   Add(Cell(counters, cells.counters_stride, Cpu(live))->entered, 1);
-  *static_cast<uint64_t*>(context.data()) = Ticks(live);
+  auto* activation = static_cast<Activation*>(context.data());
+  activation->generation = live.generation;
+  activation->begin = Ticks(live);
   return true;
 }
 
 void OnReturn(const FunctionCells& cells, ReturnContext& context) noexcept {
   const Live& live = *g_live;
-  if (live.armed == 0) return;
   uint64_t now = Ticks(live);
-  const uint64_t begin = *static_cast<const uint64_t*>(context.data());
+  const auto* activation = static_cast<const Activation*>(context.data());
+  // In a forked child the parent's activations end a second time.
+  if (live.armed == 0 || activation->generation != live.generation) return;
+  const uint64_t begin = activation->begin;
   if (now < begin) now = begin;
   const uint32_t cpu = Cpu(live);
   Counters& counters = *Cell(cells.counters, cells.counters_stride, cpu);

@@ -44,7 +44,7 @@ Exit status:
 }  // namespace
 
 std::string TraceHelp() {
-  return std::string(
+  return absl::StrCat(
       R"(Usage: retprobe trace -e PATTERN... [OPTION...] [--] PROGRAM [ARGUMENT...]
 
 Runs the program and reports, for each function that matches, how often it was

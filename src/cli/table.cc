@@ -39,7 +39,9 @@ std::string Align(const std::vector<Cells>& lines) {
 // In groups of three, so that millions are seen to be millions.
 std::string HumanCount(uint64_t count) {
   std::string digits = absl::StrCat(count);
-  for (size_t at = digits.size(); at > 3; at -= 3) digits.insert(at - 3, "'");
+  for (size_t at = digits.size(); at > 3; at -= 3) {
+    digits.insert(at - 3, 1, '\'');
+  }
   return digits;
 }
 

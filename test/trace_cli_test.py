@@ -1,0 +1,378 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""What `retprobe` says, and how it ends, in every case it documents."""
+import json
+import os
+import pathlib
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE / "trace"))
+import harness  # noqa: E402
+from harness import RETPROBE, functions, run, trace  # noqa: E402
+
+SAMPLE = os.environ["RETPROBE_SAMPLE"]
+STATIC = os.environ["RETPROBE_SAMPLE_STATIC"]
+PLUGIN = os.environ["RETPROBE_SAMPLE_PLUGIN"]
+ADD = "trace_sample:sample_add"
+
+
+class Command(unittest.TestCase):
+    def setUp(self):
+        self.folder = pathlib.Path(tempfile.mkdtemp())
+        self.addCleanup(shutil.rmtree, self.folder)
+
+    def complains(self, arguments, status, *words, **options):
+        """One line on standard error, with the words, and the status."""
+        result = run([RETPROBE] + arguments, **options)
+        self.assertEqual(result.status, status, result.err)
+        lines = result.lines()
+        self.assertEqual(len(lines), 1, lines)
+        self.assertTrue(lines[0].startswith("retprobe: "), lines)
+        for word in words:
+            self.assertIn(word, lines[0])
+        return result
+
+    # Command lines.
+
+    def test_wrong_command_lines(self):
+        self.complains([], 2, "no command")
+        self.complains(["tarce"], 2, "tarce", "--help")
+        self.complains(["trace", "-e", "malloc"], 2, "no program")
+        self.complains(["trace", "true"], 2, "no pattern")
+        self.complains(["trace", "-e"], 2, "-e wants a value")
+        self.complains(["trace", "--wrong", "true"], 2, "--wrong")
+        self.complains(["trace", "--probe=", "true"], 2, "empty")
+        self.complains(["list", "malloc"], 2, "no program")
+        self.complains(["list", "--events", "x", "--", "true"], 2, "--events")
+        self.complains(["trace", "-e", "libc:[a", "true"], 2, "libc:[a")
+
+    def test_every_spelling_of_an_option(self):
+        for option in (["-e", ADD], ["-e" + ADD], ["--probe", ADD],
+                       ["--probe=" + ADD]):
+            result = run([RETPROBE, "trace", *option, SAMPLE, "calls"])
+            self.assertEqual(result.status, 0)
+            self.assertIn("trace_sample:sample_add", result.err.decode())
+
+    def test_help_and_version(self):
+        for arguments in (["--help"], ["trace", "--help"], ["list", "--help"]):
+            result = run([RETPROBE] + arguments)
+            self.assertEqual((result.status, result.err), (0, b""))
+            self.assertIn(b"Usage: retprobe", result.out)
+        self.assertRegex(run([RETPROBE, "--version"]).out.decode(),
+                         r"^retprobe \d+\.\d+\.\d+\n$")
+
+    # Programs that cannot be traced.
+
+    def test_a_program_that_does_not_exist(self):
+        self.complains(["trace", "-e", "malloc", "--", "no-such-program"],
+                       127, "no-such-program", "not found")
+        self.complains(["trace", "-e", "malloc", "--", "/no/such"], 127,
+                       "/no/such")
+
+    def test_a_program_that_cannot_be_executed(self):
+        path = self.folder / "text"
+        path.write_text("hello")
+        self.complains(["trace", "-e", "malloc", "--", str(path)], 126,
+                       "ermission denied")
+        self.complains(["trace", "-e", "malloc", "--", str(self.folder)], 126,
+                       "directory")
+
+    def test_a_static_program(self):
+        self.complains(["trace", "-e", "malloc", "--", STATIC], 125,
+                       "statically linked")
+
+    def test_a_program_of_another_kind(self):
+        path = self.folder / "other"
+        head = bytearray(pathlib.Path(SAMPLE).read_bytes())
+        head[18] = 183  # e_machine: AArch64
+        path.write_bytes(head)
+        path.chmod(0o755)
+        self.complains(["trace", "-e", "malloc", "--", str(path)], 125,
+                       "64-bit x86")
+
+    @unittest.skipIf(os.geteuid() != 0, "making such a program needs root")
+    def test_a_set_user_id_program(self):
+        path = self.folder / "privileged"
+        shutil.copy(SAMPLE, path)
+        os.chown(path, 12345, 12345)
+        path.chmod(0o4755)
+        self.complains(["trace", "-e", "malloc", "--", str(path)], 125,
+                       "set-user-ID")
+
+    def test_a_script_is_its_interpreter(self):
+        path = self.folder / "script"
+        path.write_text(f"#!{SAMPLE} calls\n")
+        path.chmod(0o755)
+        result, report = trace([str(path)], [ADD])
+        self.assertEqual(result.status, 0)
+        self.assertEqual(functions(report)["sample_add"]["calls"], 10)
+        path.write_text(f"#!{STATIC}\n")
+        self.complains(["trace", "-e", "malloc", "--", str(path)], 125,
+                       "interpreter", "statically linked")
+        path.write_text("exit 4\n")
+        self.assertEqual(trace([str(path)], ["libc.so.6:malloc"])[0].status, 4)
+
+    def test_an_agent_that_is_not_there(self):
+        env = dict(harness.clean_environment(), RETPROBE_AGENT="/no/agent.so")
+        self.complains(["trace", "-e", "malloc", "--", SAMPLE], 125,
+                       "/no/agent.so", env=env)
+
+    def test_an_output_that_cannot_be_written(self):
+        self.complains(["trace", "-e", ADD, "-o", "/no/where", SAMPLE], 125,
+                       "/no/where")
+
+    # Patterns.
+
+    def test_a_pattern_that_matches_nothing(self):
+        self.complains(["trace", "-e", "libc.so.6:mallocx", SAMPLE, "calls"],
+                       125, "libc.so.6:mallocx", "malloc")
+        self.complains(["trace", "-e", "libc.so.6:nothing*", SAMPLE, "calls"],
+                       125, "libc.so.6:nothing*")
+        result = self.complains(
+            ["list", "libc.so.6:nothing*", "--", SAMPLE, "calls"], 125,
+            "libc.so.6:nothing*")
+        self.assertEqual(result.out, b"")
+
+    def test_a_module_that_never_comes(self):
+        result = self.complains(
+            ["trace", "-e", "libnever.so:*", SAMPLE, "calls"], 125,
+            "libnever.so:*")
+        self.assertEqual(result.out, b"2620\n")  # it may have come
+        self.complains(["trace", "-e", "libnever.so:*", SAMPLE], 98,
+                       "libnever.so:*")
+
+    def test_one_of_several_patterns_matches_nothing(self):
+        result, report = trace([SAMPLE, "calls"], [ADD, "libc.so.6:mallocx"])
+        self.assertEqual(result.status, 0)
+        self.assertEqual(len(result.lines()), 1)
+        self.assertIn("libc.so.6:mallocx", result.lines()[0])
+        self.assertEqual([p["functions"] for p in report["patterns"]], [1, 0])
+
+    def test_a_function_that_cannot_be_probed(self):
+        self.complains(["trace", "-e", "libc.so.6:_setjmp", SAMPLE, "calls"],
+                       125, "libc.so.6:_setjmp", "twice")
+
+    def test_list_shows_what_would_be_probed(self):
+        result = run([RETPROBE, "list", "libc.so.6:*jmp*", ADD, "--", SAMPLE,
+                      "calls"])
+        self.assertEqual((result.status, result.err), (0, b""))
+        text = result.out.decode()
+        self.assertIn("probe   trace_sample:sample_add\n", text)
+        self.assertRegex(text, r"refuse  libc\.so\.6:_setjmp: .*twice")
+        self.assertNotIn("2620", text)  # main did not run
+        result = run([RETPROBE, "list", "--json", ADD, "--", SAMPLE])
+        self.assertEqual(json.loads(result.out)["probed"], 1)
+
+    # How programs end.
+
+    def test_exit_statuses_are_passed_on(self):
+        for status in (0, 1, 2, 42, 125, 126, 127, 255):
+            result, report = trace([SAMPLE, "exit", str(status)], [ADD])
+            self.assertEqual((result.status, result.err), (status, b""))
+            self.assertEqual(functions(report)["sample_add"]["calls"], 1)
+
+    def test_ends_by_signals_are_passed_on(self):
+        for number in (signal.SIGTERM, signal.SIGKILL, signal.SIGSEGV,
+                       signal.SIGABRT, signal.SIGINT, signal.SIGPIPE,
+                       signal.SIGUSR1, signal.SIGRTMIN):
+            result, report = trace([SAMPLE, "signal", str(int(number))], [ADD])
+            self.assertEqual((result.status, result.err), (-number, b""))
+            self.assertEqual(functions(report)["sample_add"]["calls"], 1)
+
+    def test_signals_to_the_command_reach_the_program(self):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            command = subprocess.Popen(
+                [RETPROBE, "trace", "-e", ADD, SAMPLE, "wait"],
+                stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            self.assertEqual(command.stdout.readline(), b"waiting\n")
+            command.send_signal(number)
+            _, err = command.communicate(timeout=20)
+            self.assertEqual(command.returncode, -number)
+            self.assertIn(b"sample_add", err)
+
+    def test_a_command_that_is_killed_leaves_the_program_alone(self):
+        command = subprocess.Popen(
+            [RETPROBE, "trace", "-e", ADD, "--events", "-o", "/dev/null",
+             SAMPLE, "work", "300"], stdout=subprocess.PIPE)
+        time.sleep(0.2)
+        begin = time.monotonic()
+        command.kill()
+        command.stdout.read()  # until the program has closed it
+        command.wait()
+        self.assertLess(time.monotonic() - begin, 20)
+
+    def test_the_session_leaves_nothing_behind(self):
+        env = dict(harness.clean_environment(), TMPDIR=str(self.folder))
+        trace([SAMPLE, "calls"], [ADD], env=env)
+        trace([SAMPLE, "signal", "9"], [ADD], env=env)
+        run([RETPROBE, "trace", "-e", "nothing", SAMPLE], env=env)
+        self.assertEqual(list(self.folder.iterdir()), [])
+
+    # What programs see.
+
+    def test_the_environment_is_the_users(self):
+        env = harness.clean_environment()
+        for preload in (None, "", "libm.so.6", "libm.so.6:libz.so.1"):
+            env.pop("LD_PRELOAD", None)
+            if preload is not None:
+                env["LD_PRELOAD"] = preload
+            plain = run([SAMPLE, "environment"], env=env)
+            result, _ = trace([SAMPLE, "environment"], ["libc.so.6:puts"],
+                              env=env)
+            self.assertEqual(result.out, plain.out)
+
+    def test_descriptors_and_signal_masks_are_the_users(self):
+        script = ("ls -l /proc/self/fd | awk '{print $9}'; "
+                  "grep -E '^Sig(Blk|Ign|Cgt)' /proc/self/status")
+        command = ["sh", "-c", script]
+        self.assertEqual(trace(command, ["libc.so.6:read"])[0].out,
+                         run(command).out)
+
+    def test_standard_input_is_the_programs(self):
+        result = subprocess.run(
+            [RETPROBE, "trace", "-e", "libc.so.6:read", "cat"],
+            input=b"x" * 100000, stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE)
+        self.assertEqual(result.stdout, b"x" * 100000)
+
+    # Numbers.
+
+    def test_calls_are_counted_and_timed(self):
+        _, report = trace([SAMPLE, "calls"], ["trace_sample:sample_*"])
+        found = functions(report)
+        self.assertEqual(found["sample_add"]["calls"], 10)
+        self.assertEqual(found["sample_add"]["returned"], 10)
+        self.assertEqual(found["sample_throw"]["calls"], 15)
+        self.assertEqual(found["sample_throw"]["unwound"], 15)
+        self.assertEqual(found["sample_throw"]["returned"], 0)
+        sleep = found["sample_sleep"]
+        for key in ("total_ns", "mean_ns", "min_ns", "p50_ns", "p99_ns",
+                    "max_ns"):
+            self.assertGreaterEqual(sleep[key], 20e6 / 1.001, key)
+            self.assertLess(sleep[key], 2e9, key)
+        self.assertEqual(sum(f["missed"] for f in found.values()), 0)
+
+    def test_threads_are_added_up(self):
+        _, report = trace([SAMPLE, "threads"], [ADD])
+        add = functions(report)["sample_add"]
+        self.assertEqual(add["calls"], 200000)
+        self.assertEqual(add["returned"], 200000)
+        self.assertEqual(sum(n for _, n in add["histogram"]), 200000)
+
+    def test_the_table(self):
+        result = run([RETPROBE, "trace", "-e", "trace_sample:sample_*", SAMPLE,
+                      "calls"])
+        lines = result.lines()
+        self.assertEqual(lines[0].split(),
+                         ["calls", "missed", "unwound", "total", "mean", "p50",
+                          "p99", "max", "function"])
+        self.assertIn("sample_sleep", lines[1])  # most time first
+        self.assertEqual(len(lines), 5)
+        self.assertIn("26 calls, 0 missed; 3 functions probed", lines[-1])
+        columns = {line.index("trace_sample:") for line in lines[1:4]}
+        self.assertEqual(columns, {lines[0].index("function")})
+
+    # Children.
+
+    def test_children_are_not_traced_unless_followed(self):
+        result, report = trace([SAMPLE, "fork"], [ADD])
+        self.assertEqual(result.status, 3)
+        self.assertEqual(functions(report)["sample_add"]["calls"], 2)
+        self.assertEqual(len(report["processes"]), 1)
+
+    def test_followed_children(self):
+        for mode in ("fork", "fork-threads"):
+            result, report = trace([SAMPLE, mode], [ADD], "--follow")
+            self.assertEqual(result.status, 3)
+            self.assertEqual(functions(report)["sample_add"]["calls"], 6)
+            self.assertEqual(sorted(p["calls"] for p in report["processes"]),
+                             [2, 4])
+
+    def test_a_program_that_executes_another(self):
+        _, report = trace([SAMPLE, "execute"], [ADD])
+        self.assertEqual(functions(report)["sample_add"]["calls"], 1)
+        _, report = trace([SAMPLE, "execute"], [ADD], "--follow")
+        self.assertEqual(functions(report)["sample_add"]["calls"], 11)
+
+    # Modules that come later.
+
+    def test_modules_loaded_later(self):
+        for rounds in (1, 3):
+            result, report = trace([SAMPLE, "plugin", PLUGIN, str(rounds)],
+                                   ["libtrace_plugin.so:*plugin_*"])
+            self.assertEqual(result.out, b"%d\n" % (343 * rounds))
+            self.assertEqual(result.err, b"")
+            found = functions(report)
+            # The first one comes from the module's constructor.
+            self.assertEqual(found["plugin_offset"]["calls"], 8 * rounds)
+            self.assertEqual(found["plugin_work"]["calls"], 7 * rounds)
+
+    # Events.
+
+    def test_events_tell_each_call(self):
+        _, report = trace([SAMPLE, "calls"], ["trace_sample:sample_*"])
+        result, report = trace([SAMPLE, "calls"], ["trace_sample:sample_*"],
+                               "--events")
+        self.assertEqual(result.status, 0)
+        adds = [e for e in result.events if e["function"] == "sample_add"]
+        self.assertEqual([(e["arguments"][:2], e["result"]) for e in adds],
+                         [([hex(i), hex(256 + i)], hex(256 + 2 * i))
+                          for i in range(10)])
+        throws = [e for e in result.events if e["function"] == "sample_throw"]
+        self.assertEqual([e["arguments"][0] for e in throws],
+                         ["0x0", "0x1", "0x2"] * 5)
+        self.assertEqual({e["end"] for e in throws}, {"unwound"})
+        sleep, = (e for e in result.events if e["function"] == "sample_sleep")
+        self.assertGreaterEqual(sleep["duration_ns"], 20e6 / 1.001)
+        self.assertEqual(len({e["thread"] for e in result.events}), 1)
+        times = [e["time_ns"] for e in adds]
+        self.assertEqual(times, sorted(times))
+        self.assertEqual(len(result.events), 26)
+        self.assertEqual(functions(report)["sample_add"]["calls"], 10)
+
+    def test_no_event_is_lost_when_there_are_many(self):
+        result, report = trace([SAMPLE, "threads"], [ADD], "--events")
+        self.assertEqual(len(result.events), 200000)
+        self.assertEqual(functions(report)["sample_add"]["lost_events"], 0)
+        self.assertEqual(len({e["thread"] for e in result.events}), 4)
+
+    def test_events_as_text(self):
+        result = run([RETPROBE, "trace", "--events", "-e", ADD, SAMPLE,
+                      "calls"])
+        self.assertRegex(
+            result.lines()[0],
+            r"^ *\d+\.\d{9} +\d+ trace_sample:sample_add\(0x0, 0x100, "
+            r"0x[0-9a-f]+, 0x[0-9a-f]+\) = 0x100 \d+ ns returned$")
+
+    def test_events_of_followed_children(self):
+        result, _ = trace([SAMPLE, "fork"], [ADD], "--events", "--follow")
+        by_process = {}
+        for event in result.events:
+            by_process.setdefault(event["pid"], []).append(event)
+            self.assertEqual(event["pid"], event["thread"])
+        self.assertEqual(sorted(map(len, by_process.values())), [2, 4])
+
+    # The terminal.
+
+    def test_the_live_table_is_drawn_and_wiped(self):
+        for flags, drawn in ((["--live"], True), (["--no-live"], False),
+                             ([], False)):
+            shown = self.folder / "typescript"
+            command = " ".join([RETPROBE, "trace", *flags, "-e", ADD, SAMPLE,
+                                "work", "1500"])
+            subprocess.run(["script", "-qc", command, str(shown)],
+                           stdout=subprocess.DEVNULL, timeout=60, check=True)
+            self.assertEqual(b"\x1b[J" in shown.read_bytes(), drawn, flags)
+
+
+if __name__ == "__main__":
+    os.environ.pop("LD_PRELOAD", None)
+    harness.main()
