@@ -16,12 +16,11 @@
 #include "agent/handlers.h"
 #include "agent/live.h"
 #include "agent/loader_hook.h"
-#include "agent/scan.h"
+#include "agent/probing.h"
 #include "agent/segment.h"
 #include "agent/session.h"
 #include "agent/system_calls.h"
 #include "agent/zydis.h"
-#include "retprobe/return_probe.h"
 
 // The agent: preloaded into a program by the `retprobe` command. Asks the
 // command what to probe before the program's main runs, probes it, and from
@@ -34,22 +33,17 @@ using session::AnnouncementKind;
 using session::FunctionState;
 using session::HelloKind;
 
-// Functions probed together, their probes and where they count.
-struct Batch {
-  explicit Batch(uint32_t first_function) : segment(first_function) {}
-  Segment segment;
-  std::unique_ptr<FunctionCells[]> cells;
-  // Beside the segment's entries; empty where a function is refused.
-  std::vector<std::unique_ptr<ReturnProbe>> probes;
+// How often modules were loaded and unloaded so far.
+struct LoaderCounts {
+  unsigned long long loads = 0;
+  unsigned long long unloads = 0;
 };
 
 struct Agent {
   std::string socket_path;
   session::Setup setup;
-  Scanner scanner;
-  std::vector<std::unique_ptr<Batch>> batches;
-  uint32_t functions = 0;
-  unsigned long long loads_seen = 0;  // dl_phdr_info's dlpi_adds
+  Probing probing;
+  LoaderCounts seen;
 };
 
 // Never destroyed: handlers run until the process is no more.
@@ -63,82 +57,17 @@ class ErrnoKept {
   int saved_ = errno;
 };
 
-ReturnProbeOptions OptionsFor(const FunctionCells* cells, bool events) {
-  ReturnProbeOptions options;
-  // The forwarders below are compiled with the rest of this file; they pass
-  // two pointers on and touch no vector register (a test looks at the code).
-  options.entry_handler = [cells](EntryContext& context) noexcept {
-    return OnEntry(*cells, context);
-  };
-  options.return_handler = [cells](ReturnContext& context) noexcept {
-    OnReturn(*cells, context);
-  };
-  options.data_size = kActivationData;
-  options.saved_arguments = events ? kEventArguments : 0;
-  options.handlers_leave_vectors_alone = true;
-  return options;
-}
-
-// Attaches what the scan allowed; what is refused now gets its reason.
-void Attach(Batch& batch, bool events) {
-  std::vector<Segment::Entry>& entries = batch.segment.entries();
-  batch.cells = std::make_unique<FunctionCells[]>(entries.size());
-  batch.probes.resize(entries.size());
-  std::vector<ReturnProbe::Request> requests;
-  std::vector<size_t> places;
-  for (size_t i = 0; i < entries.size(); ++i) {
-    if (!entries[i].reason.empty()) continue;
-    requests.push_back({reinterpret_cast<void*>(entries[i].address),
-                        OptionsFor(&batch.cells[i], events)});
-    places.push_back(i);
-  }
-  auto results = ReturnProbe::AttachAll(absl::MakeSpan(requests));
-  for (size_t i = 0; i < results.size(); ++i) {
-    if (results[i].ok()) {
-      batch.probes[places[i]] =
-          std::make_unique<ReturnProbe>(*std::move(results[i]));
-    } else {
-      entries[places[i]].reason = std::string(results[i].status().message());
-    }
-  }
-}
-
-// Puts the batch into shared memory and lets its handlers count there.
-int Publish(Batch& batch, uint32_t cpus) {
-  int descriptor = -1;
-  if (!batch.segment.Map(cpus, &descriptor)) return -1;
-  for (size_t i = 0; i < batch.probes.size(); ++i) {
-    if (batch.probes[i] == nullptr) continue;
-    batch.segment.records()[i].state = FunctionState::kProbed;
-    batch.cells[i].Publish(batch.segment.CellsOf(static_cast<uint32_t>(i)));
-  }
-  return descriptor;
-}
-
-void StoreMissed() {
-  for (auto& batch : g_agent->batches) {
-    for (size_t i = 0; i < batch->probes.size(); ++i) {
-      if (batch->probes[i] == nullptr) continue;
-      const Missed missed = batch->probes[i]->nmissed();
-      session::FunctionRecord& record = batch->segment.records()[i];
-      record.missed_empty = missed.empty;
-      record.missed_recursion = missed.recursion;
-      record.missed_dying = missed.dying;
-    }
-  }
-}
-
 void Close(int descriptor) { Syscall(SYS_close, descriptor); }
 
-unsigned long long LoadsSoFar() {
-  unsigned long long loads = 0;
+LoaderCounts CountLoads() {
+  LoaderCounts counts;
   dl_iterate_phdr(
       [](dl_phdr_info* info, size_t, void* data) {
-        *static_cast<unsigned long long*>(data) = info->dlpi_adds;
+        *static_cast<LoaderCounts*>(data) = {info->dlpi_adds, info->dlpi_subs};
         return 1;
       },
-      &loads);
-  return loads;
+      &counts);
+  return counts;
 }
 
 // After every dlopen; see HookLoader.
@@ -148,17 +77,15 @@ void OnModulesChanged() {
   ErrnoKept errno_kept;
   // A forked child that is not followed has nothing to probe for.
   if (g_live->armed == 0) return;
-  const unsigned long long loads = LoadsSoFar();
-  if (loads == agent.loads_seen) return;
-  agent.loads_seen = loads;
-  auto batch = std::make_unique<Batch>(agent.functions);
-  if (!agent.scanner.Scan(batch->segment)) return;
-  Attach(*batch, (agent.setup.flags & session::kFlagEvents) != 0);
-  agent.functions += static_cast<uint32_t>(batch->probes.size());
-  const int descriptor = Publish(*batch, agent.setup.cpus);
+  const LoaderCounts counts = CountLoads();
+  if (counts.loads == agent.seen.loads) return;
+  if (counts.unloads != agent.seen.unloads) agent.probing.DropGone();
+  agent.seen = counts;
+  auto segment = agent.probing.Probe();
+  agent.probing.StoreMissed();
+  if (segment == nullptr) return;
+  const int descriptor = agent.probing.Publish(std::move(segment));
   if (descriptor < 0) return;
-  agent.batches.push_back(std::move(batch));
-  StoreMissed();
   Channel channel(agent.socket_path.c_str(), HelloKind::kLoaded);
   session::Setup ignored;
   channel.Receive(&ignored, sizeof(ignored));
@@ -183,9 +110,9 @@ void OnForkInChild() {
     channel.Send(AnnouncementKind::kRing, rings);
     Close(rings);
   }
-  for (auto& batch : agent.batches) {
+  for (auto& segment : agent.probing.segments()) {
     int descriptor = -1;
-    if (!batch->segment.MapAgain(&descriptor)) return;
+    if (!segment->MapAgain(&descriptor)) return;
     channel.Send(AnnouncementKind::kSegment, descriptor);
     Close(descriptor);
   }
@@ -193,23 +120,23 @@ void OnForkInChild() {
 }
 
 // What cannot go on is said in the segment; the program goes on.
-std::string ProbeAtStart(Batch& batch, const char* patterns) {
-  Agent& agent = *g_agent;
-  const absl::Status parsed =
-      agent.scanner.ParsePatterns(patterns, agent.setup.patterns_size);
-  if (!parsed.ok()) return std::string(parsed.message());
+std::unique_ptr<Segment> ProbeAtStart(const char* patterns) {
+  auto failed = [](absl::string_view error) {
+    auto segment = std::make_unique<Segment>(0);
+    segment->SetError(error);
+    return segment;
+  };
+  const absl::Status parsed = g_agent->probing.ParsePatterns(patterns);
+  if (!parsed.ok()) return failed(parsed.message());
   if (!LoadZydis()) {
-    return "libZydis.so.4.0 cannot be loaded (Debian: apt install "
-           "libzydis4.0)";
+    return failed(
+        "libZydis.so.4.0 cannot be loaded (Debian: apt install libzydis4.0)");
   }
-  agent.scanner.Scan(batch.segment);
-  Attach(batch, (agent.setup.flags & session::kFlagEvents) != 0);
-  agent.functions = static_cast<uint32_t>(batch.probes.size());
-  return "";
+  return g_agent->probing.Probe();
 }
 
 void WatchForMore(Segment& segment) {
-  g_agent->loads_seen = LoadsSoFar();
+  g_agent->seen = CountLoads();
   const absl::Status hooked = HookLoader(OnModulesChanged);
   if (!hooked.ok()) {
     segment.SetWarning("modules loaded later are not covered: " +
@@ -231,17 +158,12 @@ std::string ProgramPath() {
 void Run(Channel& channel, const char* patterns) {
   Agent& agent = *g_agent;
   if (!SetUpLive(agent.setup)) return;
-  auto batch = std::make_unique<Batch>(0);
-  batch->segment.SetProgram(ProgramPath());
-  const std::string error = ProbeAtStart(*batch, patterns);
-  if (error.empty()) {
-    WatchForMore(batch->segment);
-  } else {
-    batch->segment.SetError(error);
-  }
-  const int descriptor = Publish(*batch, agent.setup.cpus);
+  auto segment = ProbeAtStart(patterns);
+  const bool fine = !segment->failed();
+  segment->SetProgram(ProgramPath());
+  if (fine) WatchForMore(*segment);
+  const int descriptor = agent.probing.Publish(std::move(segment));
   if (descriptor < 0) return;
-  agent.batches.push_back(std::move(batch));
   channel.Send(AnnouncementKind::kSegment, descriptor);
   Close(descriptor);
   if ((agent.setup.flags & session::kFlagEvents) != 0) {
@@ -254,7 +176,7 @@ void Run(Channel& channel, const char* patterns) {
   if (!channel.Finish()) {
     Syscall(SYS_exit_group, session::kExitByVerdict);
   }
-  if (error.empty()) Arm();
+  if (fine) Arm();
 }
 
 [[gnu::constructor]] void Start(int, char**, char** envp) {
@@ -276,13 +198,13 @@ void Run(Channel& channel, const char* patterns) {
       received != sizeof(setup) + setup.patterns_size) {
     return;
   }
-  g_agent = new Agent{path, setup, {}, {}};
+  g_agent = new Agent{path, setup, Probing(setup), {}};
   Run(channel, buffer.get() + sizeof(setup));
 }
 
 [[gnu::destructor]] void Stop() {
   OwnCalls own_calls;
-  if (g_agent != nullptr && g_live->armed != 0) StoreMissed();
+  if (g_agent != nullptr && g_live->armed != 0) g_agent->probing.StoreMissed();
 }
 
 }  // namespace

@@ -72,7 +72,7 @@ void Scanner::ScanModule(const Module& module, Segment& segment) {
   }
 }
 
-bool Scanner::Scan(Segment& segment) {
+void Scanner::Scan(Segment& segment) {
   for (const Module& module : LoadedModules()) {
     if (IsNew(module)) ScanModule(module, segment);
   }
@@ -82,7 +82,13 @@ bool Scanner::Scan(Segment& segment) {
         count.modules, count.functions,
         count.functions != 0 ? "" : NoteFor(patterns_[i], count));
   }
-  return !segment.entries().empty();
+}
+
+void Scanner::Forget(uintptr_t address) {
+  addresses_.erase(address);
+  std::erase_if(seen_, [address](const Module& module) {
+    return module.Contains(address);
+  });
 }
 
 }  // namespace retprobe::agent

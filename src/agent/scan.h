@@ -22,10 +22,12 @@ class Scanner {
 
   // Adds the functions of new modules that match to `segment`, those that must
   // not be probed with the reason, and says what became of each pattern.
-  // Returns whether there is anything to tell.
   //
   // Requires: every loaded module is relocated.
-  bool Scan(Segment& segment);
+  void Scan(Segment& segment);
+
+  // The module that had a function at `address` is no more, or another.
+  void Forget(uintptr_t address);
 
  private:
   struct Count {

@@ -28,8 +28,11 @@ class Segment {
   // A string's offset; equal strings in a row are stored once.
   uint32_t Intern(absl::string_view text);
 
+  std::string text(uint32_t offset) const { return strings_.c_str() + offset; }
+
   void SetProgram(absl::string_view path) { program_ = Intern(path); }
   void SetError(absl::string_view text) { error_ = Intern(text); }
+  bool failed() const { return error_ != 0; }
   void SetWarning(absl::string_view text) { warning_ = Intern(text); }
   void AddPattern(uint32_t modules, uint32_t functions, absl::string_view note);
   std::vector<Entry>& entries() { return entries_; }

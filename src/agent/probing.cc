@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/probing.h"
+
+#include <cstring>
+#include <utility>
+
+#include "absl/types/span.h"
+
+namespace retprobe::agent {
+namespace {
+
+using session::FunctionState;
+
+uint64_t CodeAt(uintptr_t address) {
+  uint64_t code;
+  memcpy(&code, reinterpret_cast<const void*>(address), sizeof(code));
+  return code;
+}
+
+Missed Sum(const Missed& a, const Missed& b) {
+  return {a.empty + b.empty, a.recursion + b.recursion, a.dying + b.dying};
+}
+
+}  // namespace
+
+ReturnProbeOptions Probing::OptionsFor(const FunctionCells* cells) const {
+  ReturnProbeOptions options;
+  // The forwarders are compiled with the rest of this file; they pass two
+  // pointers on and touch no vector register (a test looks at the code).
+  options.entry_handler = [cells](EntryContext& context) noexcept {
+    return OnEntry(*cells, context);
+  };
+  options.return_handler = [cells](ReturnContext& context) noexcept {
+    OnReturn(*cells, context);
+  };
+  options.data_size = kActivationData;
+  options.saved_arguments =
+      (setup_.flags & session::kFlagEvents) != 0 ? kEventArguments : 0;
+  options.handlers_leave_vectors_alone = true;
+  return options;
+}
+
+// One that has gone and come back goes on counting where it was.
+Probing::Function* Probing::FunctionFor(const Segment& segment,
+                                        const Segment::Entry& entry) {
+  std::string key = segment.text(entry.module) + ':' + entry.name;
+  const auto known = gone_.find(key);
+  if (known != gone_.end()) {
+    Function* function = known->second;
+    gone_.erase(known);
+    function->address = entry.address;
+    return function;
+  }
+  functions_.push_back(std::make_unique<Function>());
+  Function* function = functions_.back().get();
+  function->key = std::move(key);
+  function->address = entry.address;
+  return function;
+}
+
+std::unique_ptr<Segment> Probing::Probe() {
+  auto segment = std::make_unique<Segment>(count_);
+  scanner_.Scan(*segment);
+  std::vector<Segment::Entry> found = std::move(segment->entries());
+  segment->entries().clear();
+  std::vector<Function*> functions;
+  std::vector<ReturnProbe::Request> requests;
+  for (const Segment::Entry& entry : found) {
+    if (!entry.reason.empty()) continue;
+    functions.push_back(FunctionFor(*segment, entry));
+    requests.push_back({reinterpret_cast<void*>(entry.address),
+                        OptionsFor(&functions.back()->cells)});
+  }
+  auto results = ReturnProbe::AttachAll(absl::MakeSpan(requests));
+  unpublished_.clear();
+  size_t next = 0;
+  for (Segment::Entry& entry : found) {
+    Function* function = nullptr;
+    if (entry.reason.empty()) {
+      function = functions[next];
+      auto& result = results[next++];
+      if (result.ok()) {
+        function->probe = std::make_unique<ReturnProbe>(*std::move(result));
+        function->code = CodeAt(function->address);
+      } else {
+        entry.reason = std::string(result.status().message());
+      }
+      if (function->record != nullptr) {  // has its place in a segment
+        if (function->probe != nullptr) {
+          function->record->state = FunctionState::kProbed;
+        }
+        continue;
+      }
+    }
+    segment->entries().push_back(std::move(entry));
+    unpublished_.push_back(function);
+  }
+  if (segments_.empty() || !segment->entries().empty()) return segment;
+  return nullptr;
+}
+
+int Probing::Publish(std::unique_ptr<Segment> segment) {
+  int descriptor = -1;
+  if (!segment->Map(setup_.cpus, &descriptor)) return -1;
+  for (size_t i = 0; i < unpublished_.size(); ++i) {
+    Function* function = unpublished_[i];
+    if (function == nullptr || function->probe == nullptr) continue;
+    function->record = &segment->records()[i];
+    function->record->state = FunctionState::kProbed;
+    function->cells.Publish(segment->CellsOf(static_cast<uint32_t>(i)));
+  }
+  count_ += static_cast<uint32_t>(unpublished_.size());
+  unpublished_.clear();
+  segments_.push_back(std::move(segment));
+  return descriptor;
+}
+
+bool Probing::IsThere(const Function& function,
+                      const std::vector<Module>& modules) {
+  for (const Module& module : modules) {
+    // The code tells one that was loaded anew at its old place.
+    if (module.Contains(function.address)) {
+      return CodeAt(function.address) == function.code;
+    }
+  }
+  return false;
+}
+
+void Probing::DropGone() {
+  const std::vector<Module> modules = LoadedModules();
+  for (auto& function : functions_) {
+    if (function->probe == nullptr || IsThere(*function, modules)) continue;
+    function->missed = Sum(function->missed, function->probe->nmissed());
+    function->probe.reset();
+    scanner_.Forget(function->address);
+    if (function->record == nullptr) continue;
+    function->record->state = FunctionState::kGone;
+    gone_[function->key] = function.get();
+  }
+}
+
+void Probing::StoreMissed() {
+  for (auto& function : functions_) {
+    if (function->record == nullptr) continue;
+    const Missed missed =
+        function->probe == nullptr
+            ? function->missed
+            : Sum(function->missed, function->probe->nmissed());
+    function->record->missed_empty = missed.empty;
+    function->record->missed_recursion = missed.recursion;
+    function->record->missed_dying = missed.dying;
+  }
+}
+
+}  // namespace retprobe::agent
