@@ -139,6 +139,8 @@ void UnlockAllocatorInChild() {
 
 }  // namespace retprobe::agent
 
+#ifndef RETPROBE_NO_MALLOC  // tests keep their malloc
+
 using retprobe::agent::Allocate;
 using retprobe::agent::AllocatedSize;
 using retprobe::agent::Release;
@@ -202,3 +204,5 @@ size_t AgentUsableSize(void* pointer) {
 }
 
 }  // extern "C"
+
+#endif  // RETPROBE_NO_MALLOC
