@@ -113,6 +113,7 @@ class RETPROBE_API ReturnProbe {
   struct Probe;
 
  private:
+  friend struct ProbeAccess;
   explicit ReturnProbe(Probe* probe) : probe_(probe) {}
   Probe* probe_;  // null: moved from, or detached
 };

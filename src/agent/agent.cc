@@ -116,6 +116,7 @@ void OnForkInChild() {
     channel.Send(AnnouncementKind::kSegment, descriptor);
     Close(descriptor);
   }
+  agent.probing.StartCountingAnew();
   if (channel.Finish()) Arm();
 }
 
@@ -164,6 +165,7 @@ void Run(Channel& channel, const char* patterns) {
   if (fine) WatchForMore(*segment);
   const int descriptor = agent.probing.Publish(std::move(segment));
   if (descriptor < 0) return;
+  agent.probing.StoreMissed();
   channel.Send(AnnouncementKind::kSegment, descriptor);
   Close(descriptor);
   if ((agent.setup.flags & session::kFlagEvents) != 0) {

@@ -9,6 +9,7 @@
 #include "agent/system_calls.h"
 #include "arch/x86_64/cycle_counter.h"
 #include "rethook/guard.h"
+#include "rethook/instance.h"
 
 namespace retprobe::agent {
 namespace {
@@ -187,8 +188,26 @@ void FunctionCells::Publish(const FunctionCells& cells) {
   counters_stride = cells.counters_stride;
   histogram_stride = cells.histogram_stride;
   number = cells.number;
+  record = cells.record;
   // R3 -> A3: the other fields, for handlers that run already.
   __atomic_store_n(&counters, cells.counters, __ATOMIC_RELEASE);
+}
+
+void FunctionCells::StoreMissed() const {
+  // relaxed, all: statistics
+  const uint64_t missed[] = {
+      site->missed_empty.load(std::memory_order_relaxed),
+      site->missed_recursion.load(std::memory_order_relaxed),
+      site->missed_dying.load(std::memory_order_relaxed)};
+  uint64_t* const shown[] = {&record->missed_empty, &record->missed_recursion,
+                             &record->missed_dying};
+  for (int i = 0; i < 3; ++i) {
+    const uint64_t now = missed[i] - missed_before[i];
+    // Looked at first, because the record's cache line is everybody's.
+    if (__atomic_load_n(shown[i], __ATOMIC_RELAXED) != now) {
+      __atomic_store_n(shown[i], now, __ATOMIC_RELAXED);
+    }
+  }
 }
 
 bool OnEntry(const FunctionCells& cells, EntryContext& context) noexcept {
@@ -213,6 +232,8 @@ void OnReturn(const FunctionCells& cells, ReturnContext& context) noexcept {
   const uint64_t begin = activation->begin;
   if (now < begin) now = begin;
   const uint32_t cpu = Cpu(live);
+  // Here, and not only at the end, of which a killed process has none.
+  cells.StoreMissed();
   Counters& counters = *Cell(cells.counters, cells.counters_stride, cpu);
   if (context.reason() == EndReason::kAbandoned) {
     Add(counters.abandoned, 1);

@@ -10,7 +10,11 @@
 
 // The part of the agent that runs in every probed call. Its own file, compiled
 // without vector registers; it calls nothing of libc.
-namespace retprobe::agent {
+namespace retprobe {
+
+struct Site;
+
+namespace agent {
 
 // What the handlers need to know, in a page that the kernel wipes in a forked
 // child: there it reads as "not armed", and the child leaves its parent's
@@ -37,7 +41,17 @@ struct FunctionCells {
   uint64_t histogram_stride = 0;
   uint32_t number = 0;
 
+  // Where the library counts calls that were not probed, where they are to be
+  // seen, and what to subtract: empty, recursion, dying.
+  const Site* site = nullptr;
+  session::FunctionRecord* record = nullptr;
+  uint64_t missed_before[3] = {};
+
+  // Takes everything but `site` and `missed_before` over from `cells`.
   void Publish(const FunctionCells& cells);
+
+  // Brings the record up to date.
+  void StoreMissed() const;
 };
 
 bool OnEntry(const FunctionCells& cells, EntryContext& context) noexcept;
@@ -58,6 +72,7 @@ class OwnCalls {
   OwnCalls& operator=(const OwnCalls&) = delete;
 };
 
-}  // namespace retprobe::agent
+}  // namespace agent
+}  // namespace retprobe
 
 #endif  // RETPROBE_AGENT_HANDLERS_H_

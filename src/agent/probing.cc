@@ -5,6 +5,8 @@
 #include <utility>
 
 #include "absl/types/span.h"
+#include "probe/probe.h"
+#include "probe/registry.h"
 
 namespace retprobe::agent {
 namespace {
@@ -15,10 +17,6 @@ uint64_t CodeAt(uintptr_t address) {
   uint64_t code;
   memcpy(&code, reinterpret_cast<const void*>(address), sizeof(code));
   return code;
-}
-
-Missed Sum(const Missed& a, const Missed& b) {
-  return {a.empty + b.empty, a.recursion + b.recursion, a.dying + b.dying};
 }
 
 }  // namespace
@@ -58,6 +56,23 @@ Probing::Function* Probing::FunctionFor(const Segment& segment,
   return function;
 }
 
+// From what the record shows, whatever the site has counted before.
+void Probing::KeepCounting(Function& function) {
+  const Site& site = ProbeAccess::SiteOf(*function.probe);
+  FunctionCells& cells = function.cells;
+  session::FunctionRecord shown = {};
+  if (cells.record != nullptr) shown = *cells.record;
+  cells.site = &site;
+  // relaxed, all: statistics
+  cells.missed_before[0] =
+      site.missed_empty.load(std::memory_order_relaxed) - shown.missed_empty;
+  cells.missed_before[1] =
+      site.missed_recursion.load(std::memory_order_relaxed) -
+      shown.missed_recursion;
+  cells.missed_before[2] =
+      site.missed_dying.load(std::memory_order_relaxed) - shown.missed_dying;
+}
+
 std::unique_ptr<Segment> Probing::Probe() {
   auto segment = std::make_unique<Segment>(count_);
   scanner_.Scan(*segment);
@@ -82,12 +97,13 @@ std::unique_ptr<Segment> Probing::Probe() {
       if (result.ok()) {
         function->probe = std::make_unique<ReturnProbe>(*std::move(result));
         function->code = CodeAt(function->address);
+        KeepCounting(*function);
       } else {
         entry.reason = std::string(result.status().message());
       }
-      if (function->record != nullptr) {  // has its place in a segment
+      if (function->cells.record != nullptr) {  // has its place in a segment
         if (function->probe != nullptr) {
-          function->record->state = FunctionState::kProbed;
+          function->cells.record->state = FunctionState::kProbed;
         }
         continue;
       }
@@ -105,9 +121,8 @@ int Probing::Publish(std::unique_ptr<Segment> segment) {
   for (size_t i = 0; i < unpublished_.size(); ++i) {
     Function* function = unpublished_[i];
     if (function == nullptr || function->probe == nullptr) continue;
-    function->record = &segment->records()[i];
-    function->record->state = FunctionState::kProbed;
     function->cells.Publish(segment->CellsOf(static_cast<uint32_t>(i)));
+    function->cells.record->state = FunctionState::kProbed;
   }
   count_ += static_cast<uint32_t>(unpublished_.size());
   unpublished_.clear();
@@ -130,26 +145,29 @@ void Probing::DropGone() {
   const std::vector<Module> modules = LoadedModules();
   for (auto& function : functions_) {
     if (function->probe == nullptr || IsThere(*function, modules)) continue;
-    function->missed = Sum(function->missed, function->probe->nmissed());
+    if (function->cells.record != nullptr) function->cells.StoreMissed();
     function->probe.reset();
     scanner_.Forget(function->address);
-    if (function->record == nullptr) continue;
-    function->record->state = FunctionState::kGone;
+    if (function->cells.record == nullptr) continue;
+    function->cells.record->state = FunctionState::kGone;
     gone_[function->key] = function.get();
+  }
+}
+
+void Probing::StartCountingAnew() {
+  for (auto& function : functions_) {
+    if (function->probe != nullptr) KeepCounting(*function);
   }
 }
 
 void Probing::StoreMissed() {
   for (auto& function : functions_) {
-    if (function->record == nullptr) continue;
-    const Missed missed =
-        function->probe == nullptr
-            ? function->missed
-            : Sum(function->missed, function->probe->nmissed());
-    function->record->missed_empty = missed.empty;
-    function->record->missed_recursion = missed.recursion;
-    function->record->missed_dying = missed.dying;
+    if (function->probe != nullptr && function->cells.record != nullptr) {
+      function->cells.StoreMissed();
+    }
   }
+  if (segments_.empty()) return;
+  segments_.front()->header().instances = Registry::Get().Instances();
 }
 
 }  // namespace retprobe::agent

@@ -44,6 +44,9 @@ class Probing {
   // Brings the missed calls in the segments up to date.
   void StoreMissed();
 
+  // In a forked child, whose segments are new: only what it misses itself.
+  void StartCountingAnew();
+
   // All published segments.
   const std::vector<std::unique_ptr<Segment>>& segments() const {
     return segments_;
@@ -55,13 +58,12 @@ class Probing {
     uintptr_t address;
     uint64_t code;        // at the address, probe included
     FunctionCells cells;  // what the handlers were given a pointer to
-    session::FunctionRecord* record = nullptr;  // null: not published
-    Missed missed;  // of probes that went with their modules
     std::unique_ptr<ReturnProbe> probe;
   };
 
   ReturnProbeOptions OptionsFor(const FunctionCells* cells) const;
   Function* FunctionFor(const Segment& segment, const Segment::Entry& entry);
+  static void KeepCounting(Function& function);
   static bool IsThere(const Function& function,
                       const std::vector<Module>& modules);
 

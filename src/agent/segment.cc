@@ -113,6 +113,7 @@ bool Segment::MapAgain(int* descriptor) {
                              MREMAP_MAYMOVE | MREMAP_FIXED, header_);
   if (moved < 0 && moved > -4096) return false;
   header_->pid = g_live->generation;
+  header_->instances = 0;
   FunctionRecord* records_of_child = records();
   for (uint32_t i = 0; i < header_->function_count; ++i) {
     records_of_child[i].missed_empty = 0;
@@ -136,6 +137,7 @@ FunctionCells Segment::CellsOf(uint32_t index) const {
   cells.histogram_stride =
       RoundUp(header_->function_count * kHistogramSize, kPage);
   cells.number = first_ + index;
+  cells.record = &records()[index];
   return cells;
 }
 

@@ -38,6 +38,15 @@ struct PatchedFunction {
   ReturnProbe::Probe* probes = nullptr;  // in the order of attachment
 };
 
+// For the agent, whose reader outlives the process: it copies what a site
+// counts to where it can be read afterwards.
+struct ProbeAccess {
+  // Requires: attached. Lives as long as the process.
+  static const Site& SiteOf(const ReturnProbe& probe) {
+    return probe.probe_->function->site;
+  }
+};
+
 }  // namespace retprobe
 
 #endif  // RETPROBE_PROBE_PROBE_H_

@@ -332,6 +332,14 @@ Missed Registry::MissedOf(const Probe* probe) {
   return missed;
 }
 
+size_t Registry::Instances() {
+  HandlerScope scope;
+  std::lock_guard<std::mutex> lock(mutex_);
+  size_t count = 0;
+  pools_.ForEach([&](ReturnInstance&) { ++count; });
+  return count;
+}
+
 size_t Registry::InstancesInUse() {
   HandlerScope scope;
   std::lock_guard<std::mutex> lock(mutex_);

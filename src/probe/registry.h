@@ -48,6 +48,9 @@ class Registry {
   // Instances that are out now, of all pools.
   size_t InstancesInUse();
 
+  // Instances that there are, of all pools, in use or not.
+  size_t Instances();
+
  private:
   Registry();
 
