@@ -1,10 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 // Loaded by trace_sample. Has an indirect function whose resolver must not run
 // before the module is relocated.
-#define PLUGIN \
-  extern "C" __attribute__((noinline, noipa, visibility("default")))
+// Calls stay calls, of this very function.
+#ifdef __clang__
+#define SAMPLE_OPAQUE noinline
+#else
+#define SAMPLE_OPAQUE noipa
+#endif
 
-PLUGIN long plugin_offset(long number) { return number + 1; }
+#define PLUGIN extern "C" __attribute__((SAMPLE_OPAQUE, visibility("default")))
+
+PLUGIN long plugin_offset(long number) {
+  asm volatile("" : "+r"(number));
+  return number + 1;
+}
 
 namespace {
 long Doubled(long number) { return plugin_offset(number) * 2; }

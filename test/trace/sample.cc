@@ -14,9 +14,19 @@
 #include <thread>
 #include <vector>
 
-#define SAMPLE extern "C" __attribute__((noinline, noipa))
+// Calls stay calls, of this very function.
+#ifdef __clang__
+#define SAMPLE_OPAQUE noinline
+#else
+#define SAMPLE_OPAQUE noipa
+#endif
 
-SAMPLE long sample_add(long a, long b) { return a + b; }
+#define SAMPLE extern "C" __attribute__((SAMPLE_OPAQUE))
+
+SAMPLE long sample_add(long a, long b) {
+  asm volatile("" : "+r"(a));
+  return a + b;
+}
 
 SAMPLE void sample_sleep(long milliseconds) {
   const timespec pause = {0, milliseconds * 1000000};
