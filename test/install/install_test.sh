@@ -44,22 +44,22 @@ install_all() {
   DESTDIR=$scratch/root meson install -C "$build_root" --no-rebuild
   pc=$(find "$scratch/root" -name retprobe.pc)
   [ -n "$pc" ]
-  # The prefix as users see it: wherever the files are.
   cp -r "${pc%/lib*}" "$scratch/prefix"
 }
 
-find_pc() {
-  export PKG_CONFIG_PATH
-  PKG_CONFIG_PATH=$(dirname "$(find "$1" -name retprobe.pc)")
+# What pkg-config says of the library in a prefix, wherever that is.
+pkg_config() {
+  local prefix=$1
+  shift
+  PKG_CONFIG_PATH=$(dirname "$(find "$prefix" -name retprobe.pc)") \
+    pkg-config --define-variable=prefix="$prefix" "$@" retprobe
 }
 
 through_pkg_config() {
-  find_pc "$scratch/prefix"
-  # Libraries before the source on purpose: the order must not matter.
   # shellcheck disable=SC2046
-  g++ -std=c++20 -O2 -Wall -Wextra -Werror $(pkg-config --cflags --libs retprobe) \
-    "$scratch/example.cc" -o "$scratch/shared"
-  LD_LIBRARY_PATH=$(pkg-config --variable=libdir retprobe) \
+  g++ -std=c++20 -O2 -Wall -Wextra -Werror "$scratch/example.cc" \
+    $(pkg_config "$scratch/prefix" --cflags --libs) -o "$scratch/shared"
+  LD_LIBRARY_PATH=$(pkg_config "$scratch/prefix" --variable=libdir) \
     "$scratch/shared" >"$scratch/shared.out"
   check_output "$scratch/shared.out"
   readelf -d "$scratch/shared" | grep 'NEEDED.*libretprobe\.so\.[0-9]'
@@ -68,10 +68,10 @@ through_pkg_config() {
 static_through_pkg_config() {
   cp -r "$scratch/prefix" "$scratch/static_prefix"
   find "$scratch/static_prefix" -name 'libretprobe.so*' -delete
-  find_pc "$scratch/static_prefix"
   # shellcheck disable=SC2046
   g++ -std=c++20 -O2 "$scratch/example.cc" \
-    $(pkg-config --cflags --libs --static retprobe) -o "$scratch/static"
+    $(pkg_config "$scratch/static_prefix" --cflags --libs --static) \
+    -o "$scratch/static"
   "$scratch/static" >"$scratch/static.out"
   check_output "$scratch/static.out"
   if readelf -d "$scratch/static" | grep 'NEEDED.*libretprobe'; then

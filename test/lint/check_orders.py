@@ -16,7 +16,7 @@ eight lines above, a comment with its label and its partners:
 
 Labels are numbered per file or per folder: a partner is looked for in the file
 (foo.h and foo.cc count as one), then in its folder. One in another folder is
-written A0 (objpool/slot.h). Each partner must name the label back. Whatever the
+written A0 (objpool/slot.h), or A0 (Pop) by a word of its file. Each partner must name the label back. Whatever the
 order, an atomic access must name it.
 """
 import pathlib
@@ -114,14 +114,21 @@ class Checker:
                 if not NAMES_ORDER.search(text):
                     self.error(path, number, "atomic access names no order")
 
+    def is_at(self, key, place):
+        """Whether a label's file is the one that `place` names."""
+        unit, path = key[0], self.labels[key][0]
+        if "/" not in place and "." not in place:
+            return re.search(rf"\b{place}\b", path.read_text(encoding="utf-8"))
+        wanted = pathlib.Path(place)
+        parts = (wanted.parent / wanted.stem).parts
+        return unit.parts[-len(parts):] == parts
+
     def resolve(self, unit, partner):
         """The key of a partner, or None."""
         label, _, place = partner.partition(" ")
         if place:
-            wanted = pathlib.Path(place.strip("()"))
-            parts = (wanted.parent / wanted.stem).parts
-            found = [k for k in self.labels if k[1] == label
-                     and k[0].parts[-len(parts):] == parts]
+            found = [k for k in self.labels
+                     if k[1] == label and self.is_at(k, place.strip("()"))]
         elif (unit, label) in self.labels:
             return unit, label
         else:

@@ -23,6 +23,10 @@ SAMPLES = {
     "a partner in another folder": (
         {"a/c.h": "// R0 -> A0 (b/d.h): x\n" + STORE,
          "b/d.h": "// A0 <- R0 (a/c.h): x\n" + LOAD}, None),
+    "a partner by a word of its file": (
+        {"a/c.h": "// R0 -> A0 (Pop): x\n" + STORE,
+         "a/d.h": "// A0 <- R1: x\n// R1 -> A0\n" + LOAD,
+         "b/d.h": "// A0 <- R0 (a/c.h): x\nvoid Pop() {\n" + LOAD}, None),
     "a second access in a label's role": (
         {"a.cc": PAIR + "// R0: as above\n" + STORE}, None),
     "a partner in prose": (
