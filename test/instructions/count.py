@@ -17,6 +17,7 @@ compiler and is not compared. --update writes GOLDEN instead.
 exit status: 0 as expected, 1 not, 77 valgrind is not installed
 """
 import collections
+import os
 import pathlib
 import re
 import shutil
@@ -155,6 +156,7 @@ def main():
     if len(arguments) != 3:
         sys.exit(__doc__)
     valgrind, program, golden = arguments
+    golden = os.path.relpath(golden)
     if shutil.which(valgrind) is None:
         print("valgrind is not installed")
         return 77
@@ -179,7 +181,7 @@ def main():
     changed = differences(content(path.read_text()), lines)
     if changed:
         print(f"other than {golden}; when that is meant, run\n  "
-              f"{pathlib.Path(__file__)} --update {valgrind} {program} {golden}")
+              f"{os.path.relpath(__file__)} --update {valgrind} {program} {golden}")
         print("\n".join(changed))
     failed += bool(changed)
     print(f"{len(CASES) + 1 - failed} passed, {failed} failed")

@@ -14,7 +14,7 @@ import sys
 
 FOLDERS = ("src", "include", "test", "bench", "man")
 SPDX = "SPDX-License-Identifier: Apache-2.0"
-CODE = (".cc", ".h", ".S", ".py", ".sh", ".build")
+CODE = (".cc", ".h", ".inc", ".S", ".py", ".sh", ".build")
 TEXT = CODE + (".md", ".txt", ".1", ".3", ".map")
 MAX_LINES = 400
 BAD = (
