@@ -19,7 +19,7 @@
 // and a load an acquire as well. ThreadSanitizer sees none of it: built with
 // it, RseqAvailable() is false.
 
-#define RETPROBE_RSEQ_BEGIN                     \
+#define RETPROBE_RSEQ_BEGIN(scratch)            \
   ".pushsection __rseq_cs, \"aw?\"\n\t"         \
   ".balign 32\n"                                \
   "70:\t.long 0, 0\n\t"                         \
@@ -28,8 +28,10 @@
   ".pushsection __rseq_cs_ptr_array, \"aw?\"\n" \
   "\t.quad 70b\n\t"                             \
   ".popsection\n"                               \
-  "71:\tleaq 70b(%%rip), %[scratch]\n\t"        \
-  "movq %[scratch], %%fs:8(%[rseq])\n"          \
+  "71:\tleaq 70b(%%rip), " scratch              \
+  "\n\t"                                        \
+  "movq " scratch                               \
+  ", %%fs:8(%[rseq])\n"                         \
   "72:\n\t"
 
 // Directly behind the one store that commits. The signature in front of the
@@ -57,60 +59,57 @@ inline uint32_t RseqCpu(ptrdiff_t rseq) noexcept {
 
 // Takes the object that was put last into this CPU's magazine. Null when that
 // is empty or frozen, or when the thread has no registration. Restarts itself.
+// (No asm goto: with outputs GCC 12.2 gets the jump's path wrong, PR 110728.)
 inline void* RseqMagazinePop(void* magazines, ptrdiff_t rseq) noexcept {
   void* object;
   uint64_t scratch, count;
-  asm volatile goto(
-      RETPROBE_RSEQ_BEGIN
-      "movl %%fs:4(%[rseq]), %k[scratch]\n\t"
-      "cmpq %c[cpus](%[base]), %[scratch]\n\t"
-      "jae %l[none]\n\t"
-      "shlq %[shift], %[scratch]\n\t"
-      "addq %[base], %[scratch]\n\t"
-      "movq (%[scratch]), %[count]\n\t"
-      "testq %[count], %[count]\n\t"
-      "jle %l[none]\n\t"
-      "movq (%[scratch],%[count],8), %[object]\n\t"
-      "decq %[count]\n\t"
-      "movq %[count], (%[scratch])\n"  // commits
-      RETPROBE_RSEQ_END("71b")
-      : [object] "=&r"(object), [scratch] "=&r"(scratch), [count] "=&r"(count)
-      : [base] "r"(magazines), [rseq] "r"(rseq),
-        [cpus] "i"(RETPROBE_MAGAZINE_HEADER_CPUS),
-        [shift] "i"(RETPROBE_MAGAZINE_SHIFT)
-      : "memory", "cc"
-      : none);
+  asm volatile(RETPROBE_RSEQ_BEGIN("%[scratch]")
+               "xorl %k[object], %k[object]\n\t"
+               "movl %%fs:4(%[rseq]), %k[scratch]\n\t"
+               "cmpq %c[cpus](%[base]), %[scratch]\n\t"
+               "jae 73f\n\t"
+               "shlq %[shift], %[scratch]\n\t"
+               "addq %[base], %[scratch]\n\t"
+               "movq (%[scratch]), %[count]\n\t"
+               "testq %[count], %[count]\n\t"
+               "jle 73f\n\t"
+               "movq (%[scratch],%[count],8), %[object]\n\t"
+               "decq %[count]\n\t"
+               "movq %[count], (%[scratch])\n"  // commits
+               RETPROBE_RSEQ_END("71b")
+               : [object] "=&r"(object), [scratch] "=&r"(scratch),
+                 [count] "=&r"(count)
+               : [base] "r"(magazines), [rseq] "r"(rseq),
+                 [cpus] "i"(RETPROBE_MAGAZINE_HEADER_CPUS),
+                 [shift] "i"(RETPROBE_MAGAZINE_SHIFT)
+               : "memory", "cc");
   return object;
-none:
-  return nullptr;
 }
 
 // Puts `object` into this CPU's magazine. False when that is full or frozen, or
 // when the thread has no registration. Restarts itself.
 inline bool RseqMagazinePush(void* magazines, void* object,
                              ptrdiff_t rseq) noexcept {
-  uint64_t scratch, count;
-  asm volatile goto(
-      RETPROBE_RSEQ_BEGIN
-      "movl %%fs:4(%[rseq]), %k[scratch]\n\t"
-      "cmpq %c[cpus](%[base]), %[scratch]\n\t"
-      "jae %l[refused]\n\t"
-      "shlq %[shift], %[scratch]\n\t"
-      "addq %[base], %[scratch]\n\t"
-      "movq (%[scratch]), %[count]\n\t"
-      "cmpq %c[capacity](%[base]), %[count]\n\t"
-      "jae %l[refused]\n\t"
-      "movq %[object], 8(%[scratch],%[count],8)\n\t"
-      "incq %[count]\n\t"
-      "movq %[count], (%[scratch])\n"  // commits
-      RETPROBE_RSEQ_END("71b")
-      : [scratch] "=&r"(scratch), [count] "=&r"(count)
-      : [base] "r"(magazines), [object] "r"(object), [rseq] "r"(rseq),
-        [cpus] "i"(RETPROBE_MAGAZINE_HEADER_CPUS),
-        [capacity] "i"(RETPROBE_MAGAZINE_HEADER_CAPACITY),
-        [shift] "i"(RETPROBE_MAGAZINE_SHIFT)
-      : "memory", "cc"
-      : refused);
+  asm volatile goto(RETPROBE_RSEQ_BEGIN("%%rcx")
+           "movl %%fs:4(%[rseq]), %%ecx\n\t"
+           "cmpq %c[cpus](%[base]), %%rcx\n\t"
+           "jae %l[refused]\n\t"
+           "shlq %[shift], %%rcx\n\t"
+           "addq %[base], %%rcx\n\t"
+           "movq (%%rcx), %%rdx\n\t"
+           "cmpq %c[capacity](%[base]), %%rdx\n\t"
+           "jae %l[refused]\n\t"
+           "movq %[object], 8(%%rcx,%%rdx,8)\n\t"
+           "incq %%rdx\n\t"
+           "movq %%rdx, (%%rcx)\n"  // commits
+           RETPROBE_RSEQ_END("71b")
+           :
+           : [base] "r"(magazines), [object] "r"(object), [rseq] "r"(rseq),
+             [cpus] "i"(RETPROBE_MAGAZINE_HEADER_CPUS),
+             [capacity] "i"(RETPROBE_MAGAZINE_HEADER_CAPACITY),
+             [shift] "i"(RETPROBE_MAGAZINE_SHIFT)
+           : "rcx", "rdx", "memory", "cc"
+           : refused);
   return true;
 refused:
   return false;
@@ -130,7 +129,7 @@ inline RseqResult RseqRingPush(uint32_t cpu, uint64_t* tail,
                                ptrdiff_t rseq) noexcept {
   uint32_t result;
   uint64_t scratch, used;
-  asm volatile(RETPROBE_RSEQ_BEGIN
+  asm volatile(RETPROBE_RSEQ_BEGIN("%[scratch]")
                "movl %[retry], %[result]\n\t"
                "cmpl %[cpu], %%fs:4(%[rseq])\n\t"
                "jne 73f\n\t"
