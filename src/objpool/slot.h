@@ -56,7 +56,7 @@ inline uint32_t* RingEntries(Slot& slot) {
 
 inline arch::RseqResult RingPush(Slot& slot, uint32_t cpu, uint64_t mask,
                                  uint32_t index, ptrdiff_t rseq) {
-  // R0 -> A0: the sequence's last store, of the tail, publishes the entry.
+  // R0 -> A0, A7: the sequence's last store, of the tail, publishes the entry.
   // A1 <- R1: its load of the head says which entries have been read.
   return arch::RseqRingPush(cpu, reinterpret_cast<uint64_t*>(&slot.tail),
                             reinterpret_cast<const uint64_t*>(&slot.head),
@@ -113,8 +113,8 @@ inline void FreelistPush(Slot& slot, std::atomic<uint32_t>* links,
     links[index].store(kCreated + static_cast<uint32_t>(old & kIndexMask),
                        std::memory_order_relaxed);
     next = (((old >> kIndexBits) + 1) << kIndexBits) | (index + 1);
-    // R3 -> A3: publishes the object and its link. relaxed on failure: the next
-    // round validates it
+    // R3 -> A3, A7: publishes the object and its link. relaxed on failure: the
+    // next round validates it
   } while (!slot.freelist.compare_exchange_weak(
       old, next, std::memory_order_release, std::memory_order_relaxed));
 }
