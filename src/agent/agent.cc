@@ -21,6 +21,7 @@
 #include "agent/session.h"
 #include "agent/system_calls.h"
 #include "agent/zydis.h"
+#include "rethook/guard.h"
 
 // The agent: preloaded into a program by the `retprobe` command. Asks the
 // command what to probe before the program's main runs, probes it, and from
@@ -73,7 +74,7 @@ LoaderCounts CountLoads() {
 // After every dlopen; see HookLoader.
 void OnModulesChanged() {
   Agent& agent = *g_agent;
-  OwnCalls own_calls;
+  SetupScope own_calls;
   ErrnoKept errno_kept;
   // A forked child that is not followed has nothing to probe for.
   if (g_live->armed == 0) return;
@@ -97,7 +98,7 @@ void OnModulesChanged() {
 // In a forked child when children are followed: the same probes, new counters.
 void OnForkInChild() {
   Agent& agent = *g_agent;
-  OwnCalls own_calls;
+  SetupScope own_calls;
   ErrnoKept errno_kept;
   UnlockAllocatorInChild();
   if (!SetUpLive(agent.setup)) return;
@@ -184,7 +185,7 @@ void Run(Channel& channel, const char* patterns) {
 [[gnu::constructor]] void Start(int, char**, char** envp) {
   const char* socket_path = FindVariable(envp, session::kSocketVariable);
   if (socket_path == nullptr) return;
-  OwnCalls own_calls;
+  SetupScope own_calls;
   ErrnoKept errno_kept;
   const std::string path = socket_path;
   constexpr size_t kBuffer = 256 * 1024;
@@ -205,7 +206,7 @@ void Run(Channel& channel, const char* patterns) {
 }
 
 [[gnu::destructor]] void Stop() {
-  OwnCalls own_calls;
+  SetupScope own_calls;
   if (g_agent != nullptr && g_live->armed != 0) g_agent->probing.StoreMissed();
 }
 

@@ -179,10 +179,6 @@ bool RecordEvent(const Live& live, uint32_t cpu, uint32_t function,
 
 Live* g_live = &no_live;
 
-// The same word as a vfork child's: not probed, and not a miss either.
-OwnCalls::OwnCalls() { ++retprobe_guard.in_vfork; }
-OwnCalls::~OwnCalls() { --retprobe_guard.in_vfork; }
-
 void FunctionCells::Publish(const FunctionCells& cells) {
   histogram = cells.histogram;
   counters_stride = cells.counters_stride;

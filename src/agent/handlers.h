@@ -62,16 +62,6 @@ inline constexpr size_t kActivationData = 16;
 // Arguments that an event shows.
 inline constexpr int kEventArguments = 4;
 
-// While one exists, calls that this thread makes are the agent's own: neither
-// probed nor missed.
-class OwnCalls {
- public:
-  OwnCalls();
-  ~OwnCalls();
-  OwnCalls(const OwnCalls&) = delete;
-  OwnCalls& operator=(const OwnCalls&) = delete;
-};
-
 }  // namespace agent
 }  // namespace retprobe
 

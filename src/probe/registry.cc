@@ -247,7 +247,7 @@ void Registry::Arm(absl::Span<Item> items) {
 }
 
 void Registry::Attach(absl::Span<Item> items) {
-  HandlerScope scope;
+  SetupScope scope;
   std::lock_guard<std::mutex> lock(mutex_);
   for (Item& item : items) {
     item.status.Update(ready_);
@@ -282,7 +282,7 @@ void Registry::Remove(Probe* probe) {
 }
 
 void Registry::SetEnabled(Probe* probe, bool enabled) {
-  HandlerScope scope;
+  SetupScope scope;
   std::lock_guard<std::mutex> lock(mutex_);
   if (probe->enabled == enabled) return;
   probe->enabled = enabled;
@@ -305,7 +305,7 @@ void Registry::WaitForHandlers(const ProbeState& state) {
 }
 
 void Registry::Detach(Probe* probe) {
-  HandlerScope scope;
+  SetupScope scope;
   std::lock_guard<std::mutex> lock(mutex_);
   // relaxed: the membarrier orders it before what WaitForHandlers reads.
   probe->state.dead.store(true, std::memory_order_relaxed);
@@ -319,7 +319,7 @@ void Registry::Detach(Probe* probe) {
 }
 
 Missed Registry::MissedOf(const Probe* probe) {
-  HandlerScope scope;
+  SetupScope scope;
   std::lock_guard<std::mutex> lock(mutex_);
   Missed missed = Counters(probe->function->site);
   if (probe->before != nullptr) {
@@ -333,7 +333,7 @@ Missed Registry::MissedOf(const Probe* probe) {
 }
 
 size_t Registry::Instances() {
-  HandlerScope scope;
+  SetupScope scope;
   std::lock_guard<std::mutex> lock(mutex_);
   size_t count = 0;
   pools_.ForEach([&](ReturnInstance&) { ++count; });
@@ -341,7 +341,7 @@ size_t Registry::Instances() {
 }
 
 size_t Registry::InstancesInUse() {
-  HandlerScope scope;
+  SetupScope scope;
   std::lock_guard<std::mutex> lock(mutex_);
   size_t count = 0;
   pools_.ForEach([&](ReturnInstance& instance) {

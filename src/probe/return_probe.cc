@@ -39,7 +39,7 @@ absl::Status Check(const ReturnProbeOptions& options) {
 
 std::vector<absl::StatusOr<ReturnProbe>> ReturnProbe::AttachAll(
     absl::Span<Request> requests) {
-  HandlerScope scope;
+  SetupScope scope;
   std::vector<Registry::Item> items;
   items.reserve(requests.size());
   for (Request& request : requests) {
@@ -69,7 +69,7 @@ absl::StatusOr<ReturnProbe> ReturnProbe::Attach(void* function,
 
 absl::StatusOr<ReturnProbe> ReturnProbe::Attach(absl::string_view symbol,
                                                 ReturnProbeOptions options) {
-  HandlerScope scope;
+  SetupScope scope;
   const absl::StatusOr<Function> function = FindFunction(symbol);
   if (!function.ok()) return function.status();
   return Attach(reinterpret_cast<void*>(function->address), std::move(options));

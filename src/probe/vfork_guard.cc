@@ -16,11 +16,11 @@ ReturnProbeOptions SpawnOptions() {
   ReturnProbeOptions options;
   options.handlers_leave_vectors_alone = true;
   options.entry_handler = [](EntryContext&) noexcept {
-    ++retprobe_guard.in_vfork;
+    ++retprobe_guard.unseen;
     return true;
   };
   options.return_handler = [](ReturnContext&) noexcept {
-    --retprobe_guard.in_vfork;
+    --retprobe_guard.unseen;
   };
   return options;
 }

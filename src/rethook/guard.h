@@ -11,8 +11,11 @@ struct ReturnInstance;
 // Per thread: while one of the first two is not zero, probed functions that the
 // thread calls run unprobed. The trampoline tests both as one 8-byte word.
 struct ThreadGuard {
-  uint32_t in_handler;  // depth of handlers and slow paths
-  uint32_t in_vfork;    // a child that shares this memory may be running
+  // Depth of handlers and slow paths: calls count as Missed::recursion.
+  uint32_t in_handler;
+  // Depth of what is none of the program's doing: this library's set-up, and a
+  // vfork child, which shares this memory. Nobody's misses.
+  uint32_t unseen;
   // Whose handler runs in this thread: what Detach, called there, must not
   // wait for. Left behind when the handler has returned.
   ReturnInstance* running;
@@ -28,24 +31,28 @@ extern thread_local retprobe::ThreadGuard retprobe_guard
 
 namespace retprobe {
 
-// Keeps the calling thread's own work out of its probes.
+// Raises one of the calling thread's words for its lifetime.
 //
 // Signals: a handler that interrupts the scope is not probed either.
-class HandlerScope {
+template <uint32_t ThreadGuard::*kWord>
+class GuardScope {
  public:
-  HandlerScope() { Adjust(1); }
-  ~HandlerScope() { Adjust(-1); }
-  HandlerScope(const HandlerScope&) = delete;
-  HandlerScope& operator=(const HandlerScope&) = delete;
+  GuardScope() { Adjust(1); }
+  ~GuardScope() { Adjust(-1); }
+  GuardScope(const GuardScope&) = delete;
+  GuardScope& operator=(const GuardScope&) = delete;
 
  private:
   static void Adjust(int by) {
-    retprobe_guard.in_handler += static_cast<uint32_t>(by);
+    retprobe_guard.*kWord += static_cast<uint32_t>(by);
     // The compiler must not move what is guarded out of the scope; the hardware
     // keeps a thread's own order.
     asm volatile("" ::: "memory");
   }
 };
+
+using HandlerScope = GuardScope<&ThreadGuard::in_handler>;
+using SetupScope = GuardScope<&ThreadGuard::unseen>;
 
 }  // namespace retprobe
 

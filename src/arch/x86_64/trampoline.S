@@ -356,7 +356,7 @@ retprobe_return:
 
   .cfi_startproc
 .Lrecursion:  // rax = site, rcx = the guard's offset
-  cmpl $0, %fs:4(%rcx)  // a vfork child's calls are nobody's misses
+  cmpl $0, %fs:4(%rcx)  // ThreadGuard::unseen: nobody's misses
   jne .Lbypass
   lock incq RETPROBE_SITE_MISSED_RECURSION(%rax)
 .Lbypass:  // rax = site

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // vfork for a process with probes: entered from the stub in libc's vfork, with
-// the caller's return address at (%rsp). Raises ThreadGuard::in_vfork around the
+// the caller's return address at (%rsp). Raises ThreadGuard::unseen around the
 // system call. The child shares this memory and the parent's thread area but has
 // no rseq registration: its calls must not touch the pool. It never takes the
 // mark down; the parent does when the child is gone.
@@ -9,7 +9,7 @@
 // The child returns first and reuses the stack above, so the return address
 // waits in a register, as in libc's own.
 
-#define GUARD_IN_VFORK 4
+#define GUARD_UNSEEN 4
 #define SYS_VFORK 58
 #define MAX_ERRNO 4095
 
@@ -22,7 +22,7 @@ retprobe_vfork:
   .cfi_startproc
   endbr64
   movq retprobe_guard@gottpoff(%rip), %rdx
-  incl %fs:GUARD_IN_VFORK(%rdx)
+  incl %fs:GUARD_UNSEEN(%rdx)
   popq %rdi
   .cfi_adjust_cfa_offset -8
   .cfi_register %rip, %rdi
@@ -33,7 +33,7 @@ retprobe_vfork:
   .cfi_offset %rip, -8
   testl %eax, %eax
   jz 1f
-  decl %fs:GUARD_IN_VFORK(%rdx)
+  decl %fs:GUARD_UNSEEN(%rdx)
   cmpl $-MAX_ERRNO, %eax
   jae 2f
 1:
