@@ -56,6 +56,10 @@ void* FunctionOf(const ReturnInstance* instance) {
       instance->list.load(std::memory_order_relaxed)->site->function);
 }
 
+void* FrameOf(const ReturnInstance* instance) {
+  return reinterpret_cast<void*>(instance->frame + sizeof(uint64_t));
+}
+
 }  // namespace
 
 void* EntryContext::function() const noexcept { return FunctionOf(instance_); }
@@ -65,7 +69,7 @@ void* EntryContext::return_address() const noexcept {
 }
 
 void* EntryContext::frame() const noexcept {
-  return reinterpret_cast<void*>(instance_->frame);
+  return FrameOf(instance_);
 }
 
 uint64_t EntryContext::argument(int index) const noexcept {
@@ -91,7 +95,7 @@ void* ReturnContext::return_address() const noexcept {
 }
 
 void* ReturnContext::frame() const noexcept {
-  return reinterpret_cast<void*>(instance_->frame);
+  return FrameOf(instance_);
 }
 
 uint64_t ReturnContext::result() const noexcept {

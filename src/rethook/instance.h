@@ -98,7 +98,7 @@ struct ReturnInstance {
   uint64_t return_address;
   uint64_t saved_rbx;
   const void* body;
-  uint64_t frame;  // the caller's stack pointer before its call
+  uint64_t frame;  // the stack pointer at entry: 8 below the caller's
 
   // Non-null while the instance is out: what the reclaimer looks for. Set
   // inside the critical section that takes the instance, cleared inside the one

@@ -198,9 +198,8 @@ retprobe_entry:
 .Lpop_end:
 .Ltaken:  // rax = instance, rsi = its list
   movq RETPROBE_LIST_BODY(%rsi), %rcx
-  leaq 8(%rsp), %rdx
+  movq %rsp, RETPROBE_INSTANCE_FRAME(%rax)
   movq %rcx, RETPROBE_INSTANCE_BODY(%rax)
-  movq %rdx, RETPROBE_INSTANCE_FRAME(%rax)
   // rbx goes straight into the instance and back: a caller that keeps its loop
   // counter there waits for this one store and load.
   movq %rbx, RETPROBE_INSTANCE_RBX(%rax)
