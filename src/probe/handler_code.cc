@@ -78,9 +78,11 @@ class Reader {
     const ZydisRegister r = operand.reg.value;
     if (IsR8ToR11(r)) leaf_ = false;
     if (r >= ZYDIS_REGISTER_XMM0 && r <= ZYDIS_REGISTER_XMM15) {
-      Note(instruction.encoding == ZYDIS_INSTRUCTION_ENCODING_LEGACY
-               ? VectorUse::kSse
-               : VectorUse::kAny);
+      const bool legacy =
+          instruction.encoding == ZYDIS_INSTRUCTION_ENCODING_LEGACY;
+      Note(!legacy                    ? VectorUse::kAny
+           : r <= ZYDIS_REGISTER_XMM3 ? VectorUse::kSseFew
+                                      : VectorUse::kSse);
     } else if (r >= ZYDIS_REGISTER_XMM16 && r <= ZYDIS_REGISTER_TMM7) {
       Note(VectorUse::kAny);
     } else if (r >= ZYDIS_REGISTER_K0 && r <= ZYDIS_REGISTER_K7) {

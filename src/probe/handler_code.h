@@ -7,8 +7,9 @@ namespace retprobe {
 // Which vector registers a piece of code may change, in rising order.
 enum class VectorUse {
   kNone,
-  kSse,  // registers 0..15, by instructions that leave the parts above 128
-         // bits alone
+  kSseFew,  // registers 0..3, by instructions that leave the parts above 128
+            // bits alone
+  kSse,     // registers 0..15, in the same way
   kAny,
 };
 

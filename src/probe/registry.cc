@@ -82,8 +82,21 @@ uint8_t CodeFlags(const Probe& probe) {
                                 .vectors);
   }
   uint8_t flags = code.leaf ? RETPROBE_FLAG_LEAF : 0;
-  if (code.vectors == VectorUse::kSse) flags |= RETPROBE_FLAG_SSE;
-  if (code.vectors == VectorUse::kAny) flags |= RETPROBE_FLAG_VECTORS;
+  switch (code.vectors) {
+    case VectorUse::kNone:
+      break;
+    case VectorUse::kSseFew:
+      flags |= RETPROBE_FLAG_SSE;
+      // EntryContext::float_argument wants registers 0..7.
+      if (probe.entry_handler) flags |= RETPROBE_FLAG_SSE_MANY;
+      break;
+    case VectorUse::kSse:
+      flags |= RETPROBE_FLAG_SSE | RETPROBE_FLAG_SSE_MANY;
+      break;
+    case VectorUse::kAny:
+      flags |= RETPROBE_FLAG_VECTORS;
+      break;
+  }
   return flags;
 }
 
@@ -100,7 +113,7 @@ Probe* MakeProbe(ReturnProbeOptions options) {
   probe->saved_arguments = static_cast<uint8_t>(options.saved_arguments);
   probe->code_flags = CodeFlags(*probe);
   if (options.handlers_leave_vectors_alone) {
-    probe->code_flags &= ~(RETPROBE_FLAG_SSE | RETPROBE_FLAG_VECTORS);
+    probe->code_flags &= RETPROBE_FLAG_LEAF;
   }
   probe->enabled = options.enabled;
   return probe;

@@ -31,8 +31,10 @@
 // One handler with nothing to count or to save: run without
 // retprobe_dispatch_*.
 #define RETPROBE_FLAG_SIMPLE 4
-// Handlers may change the low 128 bits of registers 0..15 (SSE code); anything.
+// Handlers may change the low 128 bits of vector registers (SSE code), of more
+// than 0..3; anything.
 #define RETPROBE_FLAG_SSE 8
+#define RETPROBE_FLAG_SSE_MANY 64
 #define RETPROBE_FLAG_VECTORS 16
 // Simple, and the return handler changes nothing but rax, rcx, rdx, rsi, rdi
 // and flags, and calls nothing (probe/handler_code.h).

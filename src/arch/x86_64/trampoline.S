@@ -132,17 +132,19 @@
   movq %rsp, RETPROBE_FRAME_VECTORS(%rbp)
   testl $RETPROBE_FLAG_VECTORS, RETPROBE_LIST_FLAGS(%rsi)
   jnz 24f
-  RETPROBE_SAVE_SSE
+  RETPROBE_SAVE_SSE %rsi
   testl $RETPROBE_FLAG_SIMPLE, RETPROBE_LIST_FLAGS(%rsi)
   jz 22f
   CALL_HANDLER \handler, \user
-  RETPROBE_RESTORE_SSE
+  movq RETPROBE_INSTANCE_LIST(%rbx), %rsi
+  RETPROBE_RESTORE_SSE %rsi
   jmp 29f
 22:
   movq %rbx, %rdi
   movq %rbp, %rsi
   call \dispatch
-  RETPROBE_RESTORE_SSE
+  movq RETPROBE_INSTANCE_LIST(%rbx), %rsi
+  RETPROBE_RESTORE_SSE %rsi
   jmp 29f
 24:
   RETPROBE_SAVE_VECTORS
