@@ -99,10 +99,11 @@ PatchRegistry& PatchRegistry::Get() {
 size_t PatchRegistry::ReadOriginal(const MemoryFile& memory, uintptr_t address,
                                    uint8_t* bytes, size_t size) const {
   const size_t got = memory.Read(address, bytes, size);
-  auto it = by_address_.lower_bound(
-      address < kJumpSize ? 0 : address - kJumpSize + 1);
-  for (; it != by_address_.end() && it->first < address + got; ++it) {
-    const EntryPatch& patch = *it->second;
+  // A jump lies at its function's begin, or behind a landing pad there.
+  constexpr uintptr_t kBefore = kEndbrSize + kJumpSize - 1;
+  auto it = patches_.lower_bound(address < kBefore ? 0 : address - kBefore);
+  for (; it != patches_.end() && (*it)->function < address + got; ++it) {
+    const EntryPatch& patch = **it;
     if (!patch.armed) continue;
     for (size_t i = 0; i < kJumpSize; ++i) {
       const uintptr_t offset = patch.address + i - address;
@@ -114,9 +115,9 @@ size_t PatchRegistry::ReadOriginal(const MemoryFile& memory, uintptr_t address,
 
 EntryPatch* PatchRegistry::Known(const MemoryFile& memory, uintptr_t function,
                                  const void* site) {
-  auto [first, last] = by_function_.equal_range(function);
+  auto [first, last] = patches_.equal_range(function);
   for (; first != last; ++first) {
-    EntryPatch* patch = first->second;
+    EntryPatch* patch = *first;
     uint8_t now[sizeof(patch->original)];
     const size_t size = std::min<size_t>(patch->displaced, sizeof(now));
     if (memory.Read(patch->address, now, size) != size) continue;
@@ -241,7 +242,7 @@ absl::StatusOr<EntryPatch*> PatchRegistry::Build(const MemoryFile& memory,
   absl::Status status = near_memory_.Fill(memory, *stub, bytes, size);
   if (!status.ok()) return status;
 
-  auto patch = std::make_unique<EntryPatch>();
+  EntryPatch* const patch = &storage_.emplace_back();
   patch->function = function;
   patch->address = displaced.address;
   patch->stub = *stub;
@@ -254,11 +255,8 @@ absl::StatusOr<EntryPatch*> PatchRegistry::Build(const MemoryFile& memory,
     if (moved->copies[i] == kNoCopy) continue;
     patch->moved[i] = static_cast<uint8_t>(sizeof(kStub) + moved->copies[i]);
   }
-  EntryPatch* result = patch.get();
-  patches_.push_back(std::move(patch));
-  by_function_.emplace(function, result);
-  by_address_.emplace(result->address, result);
-  return result;
+  patches_.insert(patch);
+  return patch;
 }
 
 absl::Status PatchRegistry::Switch(absl::Span<EntryPatch* const> patches,

@@ -3,11 +3,10 @@
 #define RETPROBE_PATCH_PATCH_REGISTRY_H_
 
 #include <cstdint>
-#include <map>
-#include <memory>
+#include <deque>
 #include <mutex>
-#include <vector>
 
+#include "absl/container/btree_set.h"
 #include "absl/status/statusor.h"
 #include "patch/code_map.h"
 #include "patch/entry_patch.h"
@@ -56,9 +55,17 @@ class PatchRegistry {
   std::mutex mutex_;
   CodeMap code_map_;
   NearMemory near_memory_;
-  std::vector<std::unique_ptr<EntryPatch>> patches_;
-  std::multimap<uintptr_t, EntryPatch*> by_function_;
-  std::multimap<uintptr_t, EntryPatch*> by_address_;
+  // By function, then by age: one whose module came back changed has several.
+  struct ByFunction {
+    using is_transparent = void;
+    static uintptr_t Key(const EntryPatch* patch) { return patch->function; }
+    static uintptr_t Key(uintptr_t function) { return function; }
+    bool operator()(const auto& a, const auto& b) const {
+      return Key(a) < Key(b);
+    }
+  };
+  std::deque<EntryPatch> storage_;
+  absl::btree_multiset<EntryPatch*, ByFunction> patches_;
 };
 
 }  // namespace retprobe
