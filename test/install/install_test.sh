@@ -104,6 +104,15 @@ manual_pages() {
   done
 }
 
+installed_command() {
+  local retprobe=$scratch/prefix/bin/retprobe
+  "$retprobe" trace -e 'libc.so.6:*alloc*' -o "$scratch/trace.out" -- \
+    sort /etc/passwd >"$scratch/sorted.out"
+  sort /etc/passwd | cmp - "$scratch/sorted.out"
+  cat "$scratch/trace.out"
+  grep 'libc.so.6:malloc' "$scratch/trace.out"
+}
+
 never_unloaded() {
   local library
   library=$(find "$scratch/prefix" -name 'libretprobe.so.*.*.*')
@@ -116,6 +125,9 @@ python3 "$(dirname "$0")/extract_example.py" "$source_root/README.md" \
 case_of "meson install into a scratch prefix" install_all
 case_of "the installed library stays loaded and has a versioned soname" never_unloaded
 case_of "the manual pages are installed" manual_pages
+if [ -e "$scratch/prefix/bin/retprobe" ]; then  # meson option `tools`
+  case_of "the installed command finds its agent and traces" installed_command
+fi
 case_of "the README's example through pkg-config" through_pkg_config
 case_of "the same, linked statically" static_through_pkg_config
 case_of "the same, with retprobe as a Meson subproject" as_subproject
