@@ -28,7 +28,7 @@ constexpr size_t kRequests = 64;  // threads asked at once
 struct Request {
   enum : uint32_t { kFree, kAsked, kTaken, kDone };
   std::atomic<uint32_t> state{kFree};
-  uint64_t page[kPageSize / 8];
+  uint64_t page[kPageSize / 8] = {};
 };
 constinit Request requests[kRequests];
 
