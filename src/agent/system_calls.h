@@ -4,7 +4,7 @@
 
 #include <type_traits>
 
-#include "arch/x86_64/system_call.h"
+#include "arch/arch.h"
 
 namespace retprobe::agent {
 
@@ -20,7 +20,7 @@ inline long Syscall(long number, Args... args) {
       return static_cast<long>(value);
     }
   };
-  return SystemCall(number, word(args)...);
+  return arch::SystemCall(number, word(args)...);
 }
 
 }  // namespace retprobe::agent

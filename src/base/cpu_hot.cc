@@ -26,7 +26,7 @@ int CurrentCpu() noexcept {
   const long error =
       getcpu != nullptr
           ? getcpu(&id, nullptr, nullptr)
-          : arch::RawSyscall(SYS_getcpu, reinterpret_cast<long>(&id), 0, 0);
+          : arch::SystemCall(SYS_getcpu, reinterpret_cast<long>(&id));
   return error == 0 ? static_cast<int>(id) : -1;
 }
 

@@ -31,8 +31,7 @@ Registration RegistrationOf(Membarrier barrier) {
 
 absl::Status RegisterMembarrier(Membarrier barrier) {
   const Registration registration = RegistrationOf(barrier);
-  const long error =
-      -arch::RawSyscall(SYS_membarrier, registration.command, 0, 0);
+  const long error = -arch::SystemCall(SYS_membarrier, registration.command);
   switch (error) {
     case 0:
       return absl::OkStatus();

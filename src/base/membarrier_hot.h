@@ -23,8 +23,7 @@ enum class Membarrier : int {
 // Requires: RegisterMembarrier(barrier) succeeded in this program; else false.
 // Async-signal-safe, leaves errno alone.
 inline bool IssueMembarrier(Membarrier barrier) noexcept {
-  return arch::RawSyscall(SYS_membarrier, static_cast<long>(barrier), 0, 0) ==
-         0;
+  return arch::SystemCall(SYS_membarrier, static_cast<long>(barrier)) == 0;
 }
 
 }  // namespace retprobe

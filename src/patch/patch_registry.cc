@@ -8,7 +8,7 @@
 #include <cstring>
 
 #include "absl/strings/str_cat.h"
-#include "arch/x86_64/system_call.h"
+#include "arch/arch.h"
 #include "patch/live_patch.h"
 #include "symbols/symbols.h"
 
@@ -39,8 +39,8 @@ constexpr uint8_t kSignalReturn[] = {0x48, 0xc7, 0xc0, 0x0f, 0x00,
 bool ShadowStackInForce() {
   constexpr long kShadowStackStatus = 0x5005;  // ARCH_SHSTK_STATUS
   uint64_t features = 0;
-  return SystemCall(SYS_arch_prctl, kShadowStackStatus,
-                    reinterpret_cast<long>(&features)) == 0 &&
+  return arch::SystemCall(SYS_arch_prctl, kShadowStackStatus,
+                          reinterpret_cast<long>(&features)) == 0 &&
          (features & 1) != 0;
 }
 
@@ -49,8 +49,8 @@ bool ShadowStackInForce() {
 bool BranchTrackingInForce() {
   constexpr long kCetStatus = 0x3001;  // ARCH_X86_CET_STATUS
   uint64_t status[3] = {};
-  return SystemCall(SYS_arch_prctl, kCetStatus,
-                    reinterpret_cast<long>(status)) == 0 &&
+  return arch::SystemCall(SYS_arch_prctl, kCetStatus,
+                          reinterpret_cast<long>(status)) == 0 &&
          (status[0] & 1) != 0;
 }
 

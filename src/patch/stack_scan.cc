@@ -5,7 +5,7 @@
 #include <sys/syscall.h>
 #include <sys/uio.h>
 
-#include "arch/x86_64/system_call.h"
+#include "arch/arch.h"
 #include "patch/relocate.h"
 #include "patch/trap.h"
 
@@ -20,9 +20,10 @@ constexpr int kMaxStacks = 4;
 bool Transfer(long call, uintptr_t address, void* buffer, size_t size) {
   const iovec local = {buffer, size};
   const iovec remote = {reinterpret_cast<void*>(address), size};
-  return SystemCall(
-             call, SystemCall(SYS_getpid), reinterpret_cast<long>(&local), 1,
-             reinterpret_cast<long>(&remote), 1, 0) == static_cast<long>(size);
+  return arch::SystemCall(call, arch::SystemCall(SYS_getpid),
+                          reinterpret_cast<long>(&local), 1,
+                          reinterpret_cast<long>(&remote), 1,
+                          0) == static_cast<long>(size);
 }
 
 // The kernel's struct sigcontext as 8-byte words: ... rsp rip eflags, then cs,

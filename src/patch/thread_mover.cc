@@ -13,7 +13,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "arch/x86_64/system_call.h"
+#include "arch/arch.h"
 #include "patch/stack_scan.h"
 #include "patch/threads.h"
 
@@ -86,7 +86,7 @@ int RequestSignal() {
 
 void Pause() {
   const timespec brief = {0, 20'000};
-  SystemCall(SYS_nanosleep, reinterpret_cast<long>(&brief), 0);
+  arch::SystemCall(SYS_nanosleep, reinterpret_cast<long>(&brief), 0);
 }
 
 bool Passed(Deadline deadline) {
@@ -176,10 +176,10 @@ class Mover {
     info.si_signo = signal_;
     info.si_code = SI_QUEUE;
     info.si_errno = static_cast<int>(number);
-    info.si_pid = static_cast<pid_t>(SystemCall(SYS_getpid));
+    info.si_pid = static_cast<pid_t>(arch::SystemCall(SYS_getpid));
     info.si_value.sival_ptr = request;
-    if (SystemCall(SYS_rt_tgsigqueueinfo, info.si_pid, thread, signal_,
-                   reinterpret_cast<long>(&info)) != 0) {
+    if (arch::SystemCall(SYS_rt_tgsigqueueinfo, info.si_pid, thread, signal_,
+                         reinterpret_cast<long>(&info)) != 0) {
       // Relaxed: nobody was told of it.
       request->state.store(Request::kFree, std::memory_order_relaxed);
       return;

@@ -11,12 +11,12 @@
 #include <cstdlib>
 #include <cstring>
 
-#include "arch/x86_64/system_call.h"
+#include "arch/arch.h"
 
 namespace retprobe {
 namespace {
 
-pid_t ThisThread() { return static_cast<pid_t>(SystemCall(SYS_gettid)); }
+pid_t ThisThread() { return static_cast<pid_t>(arch::SystemCall(SYS_gettid)); }
 
 // Reads /proc/self/task/THREAD/NAME as a string; the number of bytes read.
 size_t ReadTaskFile(pid_t thread, const char* name, char* text, size_t size) {
@@ -45,9 +45,9 @@ bool OtherThreads(std::vector<pid_t>* threads) {
   const pid_t self = ThisThread();
   alignas(dirent64) char buffer[8192];
   long got;
-  while ((got = SystemCall(SYS_getdents64, directory,
-                           reinterpret_cast<long>(buffer), sizeof(buffer))) >
-         0) {
+  while ((got = arch::SystemCall(SYS_getdents64, directory,
+                                 reinterpret_cast<long>(buffer),
+                                 sizeof(buffer))) > 0) {
     for (long offset = 0; offset < got;) {
       const auto* entry = reinterpret_cast<const dirent64*>(buffer + offset);
       offset += entry->d_reclen;
@@ -65,7 +65,8 @@ ThreadState StateOf(pid_t thread) {
   // for ptrace rights.
   char text[256];
   if (ReadTaskFile(thread, "syscall", text, sizeof(text)) == 0) {
-    if (SystemCall(SYS_tgkill, SystemCall(SYS_getpid), thread, 0) != 0) {
+    if (arch::SystemCall(SYS_tgkill, arch::SystemCall(SYS_getpid), thread, 0) !=
+        0) {
       return {ThreadState::kGone, 0, 0};
     }
     return {ThreadState::kRunning, 0, 0};  // a kernel without that file

@@ -9,7 +9,7 @@
 #include <cerrno>
 #include <memory>
 
-#include "arch/x86_64/system_call.h"
+#include "arch/arch.h"
 
 namespace retprobe {
 namespace {
@@ -42,12 +42,13 @@ void ResetAndRaise() {
     void (*restorer)();
     unsigned long mask;
   } action = {SIG_DFL, 0, nullptr, 0};
-  SystemCall(SYS_rt_sigaction, SIGTRAP, reinterpret_cast<long>(&action), 0, 8);
-  SystemCall(SYS_tgkill, SystemCall(SYS_getpid), SystemCall(SYS_gettid),
-             SIGTRAP);
+  arch::SystemCall(SYS_rt_sigaction, SIGTRAP, reinterpret_cast<long>(&action),
+                   0, 8);
+  arch::SystemCall(SYS_tgkill, arch::SystemCall(SYS_getpid),
+                   arch::SystemCall(SYS_gettid), SIGTRAP);
   unsigned long trap = 1ul << (SIGTRAP - 1);
-  SystemCall(SYS_rt_sigprocmask, SIG_UNBLOCK, reinterpret_cast<long>(&trap), 0,
-             8);
+  arch::SystemCall(SYS_rt_sigprocmask, SIG_UNBLOCK,
+                   reinterpret_cast<long>(&trap), 0, 8);
 }
 
 void ChainTrap(int signal, siginfo_t* info, ucontext_t* context,
@@ -70,8 +71,8 @@ void ChainTrap(int signal, siginfo_t* info, ucontext_t* context,
       *reinterpret_cast<unsigned long*>(&context->uc_sigmask) |
       *reinterpret_cast<const unsigned long*>(&previous->sa_mask);
   if (!(previous->sa_flags & SA_NODEFER)) mask |= 1ul << (SIGTRAP - 1);
-  SystemCall(SYS_rt_sigprocmask, SIG_SETMASK, reinterpret_cast<long>(&mask), 0,
-             8);
+  arch::SystemCall(SYS_rt_sigprocmask, SIG_SETMASK,
+                   reinterpret_cast<long>(&mask), 0, 8);
   const Chained outer = chained;
   chained = {context, frame};
   if (previous->sa_flags & SA_SIGINFO) {
