@@ -47,7 +47,9 @@ void HandleRequest(int signal, siginfo_t* info, void* data) {
   auto* request = static_cast<Request*>(info->si_value.sival_ptr);
   const auto number = static_cast<uint32_t>(info->si_errno) * 4;
   uint32_t expected = number + Request::kAsked;
-  // Q1 <- Q0: what the asking thread has published of the patches.
+  // A0 <- R0: `changing` and what it stands for, `stack_limits`, and the page,
+  // with which the handler before has done. Relaxed on failure: a request that
+  // is not ours, or no more, tells nothing.
   if (!request->state.compare_exchange_strong(
           expected, number + Request::kTaken, std::memory_order_acquire,
           std::memory_order_relaxed)) {
@@ -58,7 +60,7 @@ void HandleRequest(int signal, siginfo_t* info, void* data) {
   if (copy != 0) registers[REG_RIP] = static_cast<greg_t>(copy);
   FindInterrupted(static_cast<uintptr_t>(registers[REG_RSP]), /*move=*/true,
                   stack_limits, request->page);
-  // D0 -> D1: the thread has been moved before it counts as such.
+  // R1 -> A1: the thread has been moved, and what was read to do it may change.
   request->state.store(number + Request::kDone, std::memory_order_release);
 }
 
@@ -169,7 +171,8 @@ class Mover {
     if (request == nullptr) return;  // the next pass tries again
     static uint32_t numbers = 0;
     const uint32_t number = ++numbers & 0x0fffffff;
-    // Q0 -> Q1: the patches' state before the request that makes it be read.
+    // R0 -> A0: the patches' state before the request that makes it be read.
+    // Sending the signal orders it too, but only by the kernel's own locks.
     request->state.store(number * 4 + Request::kAsked,
                          std::memory_order_release);
     siginfo_t info = {};
@@ -201,7 +204,8 @@ class Mover {
   void Collect() {
     for (size_t i = 0; i < asked_.size();) {
       const Asked asked = asked_[i];
-      // D1 <- D0: the thread has been moved.
+      // A1 <- R1: the thread has been moved; the bytes may change, and the next
+      // handler may have the page.
       const uint32_t state =
           asked.request->state.load(std::memory_order_acquire);
       if (state != asked.number * 4 + Request::kDone) {
@@ -225,11 +229,12 @@ class Mover {
             std::memory_order_relaxed)) {
       return;  // relaxed: nothing was done under it
     }
-    // D1 <- D0: what the handler did lies before whatever comes next.
+    // A1: as in Collect; `stack_limits` and its mappings go after this.
     while (asked.request->state.load(std::memory_order_acquire) !=
            asked.number * 4 + Request::kDone) {
       Pause();
     }
+    // Relaxed: the handler is through with it.
     asked.request->state.store(Request::kFree, std::memory_order_relaxed);
   }
 

@@ -53,7 +53,7 @@ void ResetAndRaise() {
 
 void ChainTrap(int signal, siginfo_t* info, ucontext_t* context,
                const void* frame) {
-  // P1 <- P0: the action is read as it was stored.
+  // A2 <- R2: the action behind the pointer is complete.
   const struct sigaction* previous =
       previous_action.load(std::memory_order_acquire);
   const bool looping = chained.context == context && frame < chained.frame;
@@ -114,12 +114,14 @@ void PatchTable::Grow() {
     EntryPatch* patch = old->slots[i].load(std::memory_order_relaxed);
     if (patch == nullptr) continue;
     size_t slot = Hash(patch->address) & grown->mask;
+    // Relaxed, both: published by R3.
     while (grown->slots[slot].load(std::memory_order_relaxed) != nullptr) {
       slot = (slot + 1) & grown->mask;
     }
     grown->slots[slot].store(patch, std::memory_order_relaxed);
   }
-  // T0 -> T1: the filled table before the pointer to it. The old one stays for
+  // R3 -> A3: the filled table, and the patches that it names, before the
+  // pointer to it: those slots were stored relaxed. The old one stays for
   // readers that still search it; all of them together are as big as the last.
   __atomic_store_n(&current_, grown, __ATOMIC_RELEASE);
 }
@@ -133,17 +135,17 @@ void PatchTable::Insert(EntryPatch* patch) {
     if (held == nullptr) ++count_;
     if (held == nullptr || held->address == patch->address) break;
   }
-  // S0 -> S1: the patch's content before the pointer to it.
+  // R4 -> A4: the patch's content before the pointer to it.
   current_->slots[slot].store(patch, std::memory_order_release);
 }
 
 const EntryPatch* PatchTable::Find(uintptr_t address) const {
-  // T1 <- T0: a table is seen filled.
+  // A3 <- R3: the table is filled, and its patches are complete.
   const Slots* table = __atomic_load_n(&current_, __ATOMIC_ACQUIRE);
   if (table == nullptr) return nullptr;
   for (size_t slot = Hash(address) & table->mask;;
        slot = (slot + 1) & table->mask) {
-    // S1 <- S0: a patch is seen whole.
+    // A4 <- R4: a patch put in since then is complete.
     const EntryPatch* patch =
         table->slots[slot].load(std::memory_order_acquire);
     if (patch == nullptr || patch->address == address) return patch;
@@ -164,7 +166,8 @@ absl::Status InstallTrapHandler() {
       now.sa_sigaction == HandleTrap) {
     return absl::OkStatus();
   }
-  // P0 -> P1: stored whole before a handler of ours can want it.
+  // R2 -> A2: the action before the pointer to it. Our handler may be running
+  // already, by way of one that chains to it, so sigaction orders nothing.
   previous_action.store(new struct sigaction(now), std::memory_order_release);
   struct sigaction ours = {};
   ours.sa_sigaction = HandleTrap;
