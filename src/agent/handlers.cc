@@ -138,7 +138,7 @@ EventRecord* Reserve(const Live& live, EventRing& ring, uint64_t* position) {
     EventRecord& record = records[at & (live.ring_capacity - 1)];
     // Taken before the place is looked at, so that progress is not missed.
     const uint64_t tail = Tail(ring);
-    // A0 <- R1: the consumer has read what was here.
+    // A1 <- R0 (cli/ring_reader.cc): the consumer has read what was here.
     const uint64_t sequence =
         __atomic_load_n(&record.sequence, __ATOMIC_ACQUIRE);
     if (sequence == at) {
@@ -170,7 +170,7 @@ bool RecordEvent(const Live& live, uint32_t cpu, uint32_t function,
   record->thread = ThreadId(live);
   record->function = function;
   record->reason = static_cast<uint32_t>(context.reason());
-  // R0 -> A2: the record is complete for the consumer.
+  // R1 -> A0 (cli/ring_reader.cc): the record is complete.
   __atomic_store_n(&record->sequence, position + 1, __ATOMIC_RELEASE);
   return true;
 }
@@ -185,7 +185,7 @@ void FunctionCells::Publish(const FunctionCells& cells) {
   histogram_stride = cells.histogram_stride;
   number = cells.number;
   record = cells.record;
-  // R3 -> A3: the other fields, for handlers that run already.
+  // R2 -> A2: the other fields, for handlers that run already.
   __atomic_store_n(&counters, cells.counters, __ATOMIC_RELEASE);
 }
 
@@ -208,8 +208,9 @@ void FunctionCells::StoreMissed() const {
 
 bool OnEntry(const FunctionCells& cells, EntryContext& context) noexcept {
   const Live& live = *g_live;
-  if (live.armed == 0) return false;
-  // A3 <- R3: the other fields of `cells`.
+  // A3 <- R3 (agent/live.cc): the rings, if any. Their fields are plain.
+  if (__atomic_load_n(&live.armed, __ATOMIC_ACQUIRE) == 0) return false;
+  // A2 <- R2: the other fields of `cells`.
   Counters* counters = __atomic_load_n(&cells.counters, __ATOMIC_ACQUIRE);
   if (counters == nullptr) return false;
   Add(Cell(counters, cells.counters_stride, Cpu(live))->entered, 1);
@@ -224,7 +225,11 @@ void OnReturn(const FunctionCells& cells, ReturnContext& context) noexcept {
   uint64_t now = Ticks(live);
   const auto* activation = static_cast<const Activation*>(context.data());
   // In a forked child the parent's activations end a second time.
-  if (live.armed == 0 || activation->generation != live.generation) return;
+  // relaxed: the entry of this activation has acquired what Arm published.
+  if (__atomic_load_n(&live.armed, __ATOMIC_RELAXED) == 0 ||
+      activation->generation != live.generation) {
+    return;
+  }
   const uint64_t begin = activation->begin;
   if (now < begin) now = begin;
   const uint32_t cpu = Cpu(live);

@@ -55,7 +55,8 @@ bool SetUpLive(const session::Setup& setup) {
 }
 
 void Arm() {
-  // R0: handlers run with whatever they see; each cell is valid before this.
+  // R3 -> A3 (agent/handlers.cc): the rings, which were mapped when handlers
+  // were running already.
   __atomic_store_n(&g_live->armed, 1, __ATOMIC_RELEASE);
 }
 

@@ -49,13 +49,13 @@ bool RingReader::ReadRing(EventRing* ring, std::vector<EventRecord>* events,
   while (position < head && position - begin < header_.capacity) {
     EventRecord& record = records[position & (header_.capacity - 1)];
     std::atomic_ref sequence(record.sequence);
-    // A2 <- R0 (agent/handlers.cc): the record is complete.
+    // A0 <- R1 (agent/handlers.cc): the record is complete.
     if (sequence.load(std::memory_order_acquire) == position + 1) {
       events->push_back(record);
     } else if (!ended) {
       break;
     }
-    // R1 -> A0 (agent/handlers.cc): the place may be written again.
+    // R0 -> A1 (agent/handlers.cc): the place may be written again.
     sequence.store(position + header_.capacity, std::memory_order_release);
     ++position;
     // relaxed: tells producers of progress, nothing more
