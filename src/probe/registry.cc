@@ -212,11 +212,15 @@ absl::Status Registry::Publish(PatchedFunction& function) {
   }
   const bool live = list != nullptr;
   HandlerList* const fresh = live ? list.release() : kNoList;
-  // R3 -> A2 (retprobe_take_slow): the list is complete. The trampoline reads
-  // it by a plain load, which on x86-64 acquires.
-  HandlerList* old = site.list.exchange(fresh, std::memory_order_acq_rel);
+  // R0 -> A0 (rethook/dispatch.cc): the list is complete.
+  // R0 -> the trampoline, whose plain load acquires on x86-64.
+  // S0 <-> S2 (rethook/dispatch.cc): total order of this change before the sum
+  // in WaitForEntering. Nothing is acquired: the lock orders the old list.
+  HandlerList* old = site.list.exchange(fresh, std::memory_order_seq_cst);
   if (live) {
-    // R7 -> none needed: a thread that comes early finds the list in any case.
+    // R1 -> the stub, which jumps through it by a plain load: who is led to the
+    // trampoline finds the list there. (With kNoList he would be safe, but
+    // counted as missed.)
     site.entry.store(reinterpret_cast<const void*>(&retprobe_entry),
                      std::memory_order_release);
   }
@@ -306,9 +310,9 @@ void Registry::WaitForHandlers(const ProbeState& state) {
   for (;;) {
     bool running = false;
     pools_.ForEach([&](ReturnInstance& instance) {
-      // A0 <- R0, R1 (rethook/dispatch.cc): with the membarrier before, either
-      // the handler saw `dead` or we see it running; when it is not, what it
-      // did is done.
+      // A0 <- R0 (rethook/dispatch.cc), R1 (rethook/dispatch.cc): when the
+      // handler is not running any more, what it did is done.
+      // A0 <- the trampoline, whose plain stores release on x86-64.
       running |= instance.running.load(std::memory_order_acquire) == &state &&
                  &instance != retprobe_guard.running;
     });
@@ -324,6 +328,10 @@ void Registry::Detach(Probe* probe) {
   probe->state.dead.store(true, std::memory_order_relaxed);
   Remove(probe);
   if (probe->entry_handler || probe->return_handler) {
+    // S1 <-> S3 (rethook/dispatch.cc): total order of `dead` before `running`
+    // here, of `running` before `dead` there, and in the trampoline: a full
+    // fence in every thread. Either the handler sees `dead` and does not run or
+    // WaitForHandlers sees it running.
     IssueMembarrier(Membarrier::kMemory);
     WaitForHandlers(probe->state);
   }

@@ -37,8 +37,11 @@ void Retired::Reclaim(const InstancePools& pools) {
   WaitForEntering();
   absl::flat_hash_set<const HandlerList*> in_use;
   pools.ForEach([&](ReturnInstance& instance) {
-    // A1 <- R2, R4, R5 (rethook/dispatch.cc): whoever gave the instance back
-    // has done with its list.
+    // A1 <- R2 (rethook/dispatch.cc), R3 (rethook/dispatch.cc)
+    // A1 <- R4 (rethook/dispatch.cc): whoever had the instance has done with
+    // every list that we do not find here. That we find the others is the doing
+    // of WaitForEntering.
+    // A1 <- the trampoline, whose plain stores release on x86-64.
     const HandlerList* list = instance.list.load(std::memory_order_acquire);
     if (list != nullptr) in_use.insert(list);
   });

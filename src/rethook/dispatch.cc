@@ -24,16 +24,20 @@ void* DataOf(ReturnInstance* instance, const Handler& handler) {
 // one of the two sees the other; the compiler must keep it.
 bool Begin(ReturnInstance* instance, ProbeState* probe) {
   retprobe_guard.running = instance;
-  // R0 -> A0 (WaitForHandlers in probe/reclaim.cc): the membarrier between
-  // Detach's store of `dead` and its load of `running` makes a plain store do.
+  // R0 -> A0 (probe/registry.cc): that the handler which ran on this instance
+  // before has done, for a Detach that waits for it and finds us instead. Of
+  // our own handler nothing is published here.
   instance->running.store(probe, std::memory_order_release);
+  // S3 <-> S1 (probe/registry.cc): `running` before `dead`, against `dead`
+  // before `running`. The other side's membarrier is the fence of both.
   std::atomic_signal_fence(std::memory_order_seq_cst);
   // relaxed: the membarrier orders it, see above.
   return !probe->dead.load(std::memory_order_relaxed);
 }
 
 void End(ReturnInstance* instance) {
-  // R1 -> A0: what the handler did is done before Detach returns.
+  // R1 -> A0 (probe/registry.cc): what the handler did is done, also its reads
+  // of what its owner frees once Detach has returned.
   instance->running.store(nullptr, std::memory_order_release);
 }
 
@@ -100,8 +104,8 @@ void RunReturns(ReturnInstance* instance, RegisterFrame* frame,
 void GiveBack(ReturnInstance* instance) {
   // relaxed: this thread published it when it took the instance.
   void* magazines = instance->list.load(std::memory_order_relaxed)->magazines;
-  // R2 -> A1 (ListInUse in probe/reclaim.cc): nothing of the list is read
-  // after.
+  // R2 -> A1 (probe/retired.cc): the reads of the list and of the probes that
+  // it names; none comes after.
   instance->list.store(nullptr, std::memory_order_release);
   PoolCore::Push(magazines, instance, retprobe_rseq_offset);
 }
@@ -150,8 +154,11 @@ thread_local retprobe::ThreadGuard retprobe_guard
 ReturnInstance* retprobe_take_slow(Site* site) {
   HandlerScope scope;
   retprobe::EnteringScope entering;
-  // A2 <- R3 (Publish in probe/registry.cc): the list is complete.
-  HandlerList* list = site->list.load(std::memory_order_acquire);
+  // A0 <- R0 (probe/registry.cc): the list is complete.
+  // S2 <-> S0 (probe/registry.cc): total order with S0 and S1 of entering.h, so
+  // that this load sees the new list or WaitForEntering sees us counted; an
+  // acquiring one may overtake the increment where the processor lets it.
+  HandlerList* list = site->list.load(std::memory_order_seq_cst);
   if (list == retprobe::kNoList) {
     // relaxed: a statistic.
     site->missed_dying.fetch_add(1, std::memory_order_relaxed);
@@ -164,14 +171,17 @@ ReturnInstance* retprobe_take_slow(Site* site) {
     site->missed_empty.fetch_add(1, std::memory_order_relaxed);
     return nullptr;
   }
-  // R4 -> A1: published before EnteringScope ends, which the reclaimer awaits.
+  // R3 -> A1 (probe/retired.cc): that whoever had the instance before us (the
+  // pool orders us after him) is done with his list, for a reclaimer that finds
+  // ours instead. That it does find ours is R5's doing, at entering's end.
   instance->list.store(list, std::memory_order_release);
   return instance;
 }
 
 void retprobe_give_slow(void* magazines, ReturnInstance* instance) {
   HandlerScope scope;
-  // R5 -> A1: as in the critical section, which may have been left before it.
+  // R4 -> A1 (probe/retired.cc): as R2. The critical section, which clears it
+  // too, may have been left before that.
   instance->list.store(nullptr, std::memory_order_release);
   retprobe_push_slow(magazines, instance);
 }

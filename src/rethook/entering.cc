@@ -34,7 +34,8 @@ thread_local UnregisteredRseq g_unregistered
 int64_t Sum(uint32_t phase) {
   int64_t sum = 0;
   for (const EnteringCounts::Line& line : g_entering.lines) {
-    // A3 <- R6: whoever is not counted any more has published its list.
+    // A1 <- R5: whoever is not counted any more has named its list in an
+    // instance, which a scan after this sees.
     // S1 <-> S0: total order of the change of the list before this sum.
     sum += line.count[phase].load(std::memory_order_seq_cst);
   }

@@ -33,12 +33,12 @@ class EnteringScope {
         &g_entering
              .lines[(self ^ self >> 4 ^ self >> 12) % EnteringCounts::kLines]
              .count[phase];
-    // S0 <-> S1 (WaitForEntering): total order of this increment before the
-    // read of the list, and the change of the list before the sum.
+    // S0 <-> S1: total order of this increment before the read of the list (S2
+    // in dispatch.cc), and of the list's change before the sum.
     count_->fetch_add(1, std::memory_order_seq_cst);
   }
   ~EnteringScope() {
-    // R6 -> A3 (WaitForEntering): the instance names the list by now.
+    // R5 -> A1: the instance names the list by now.
     count_->fetch_sub(1, std::memory_order_release);
   }
   EnteringScope(const EnteringScope&) = delete;

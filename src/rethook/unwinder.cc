@@ -99,10 +99,10 @@ constexpr uintptr_t kFilling = ~uintptr_t{0};
 
 const Unwinder* FindUnwinder(uintptr_t caller) {
   for (const CacheEntry& entry : g_cache) {
-    // A0 <- R0: `unwinder` and `end` are complete.
+    // A2 <- R6: `unwinder` and `end` are complete.
     const uintptr_t begin = entry.begin.load(std::memory_order_acquire);
     if (begin == 0) break;
-    // relaxed: ordered by A0.
+    // relaxed: ordered by A2.
     if (begin != kFilling && begin <= caller &&
         caller < entry.end.load(std::memory_order_relaxed)) {
       return &entry.unwinder;
@@ -123,10 +123,10 @@ const Unwinder* FindUnwinder(uintptr_t caller) {
       continue;
     }
     entry.unwinder = found;
-    // relaxed: published by R0.
+    // relaxed: published by R6.
     entry.end.store(reinterpret_cast<uintptr_t>(object.dlfo_map_end),
                     std::memory_order_relaxed);
-    // R0 -> A0: publishes `unwinder` and `end`.
+    // R6 -> A2: publishes `unwinder` and `end`.
     entry.begin.store(reinterpret_cast<uintptr_t>(object.dlfo_map_start),
                       std::memory_order_release);
     return &entry.unwinder;
