@@ -68,9 +68,7 @@ void* EntryContext::return_address() const noexcept {
   return reinterpret_cast<void*>(frame_->return_address);
 }
 
-void* EntryContext::frame() const noexcept {
-  return FrameOf(instance_);
-}
+void* EntryContext::frame() const noexcept { return FrameOf(instance_); }
 
 uint64_t EntryContext::argument(int index) const noexcept {
   return index < 0 ? 0 : *ArgumentPlace(frame_, index);
@@ -94,9 +92,7 @@ void* ReturnContext::return_address() const noexcept {
   return reinterpret_cast<void*>(instance_->return_address);
 }
 
-void* ReturnContext::frame() const noexcept {
-  return FrameOf(instance_);
-}
+void* ReturnContext::frame() const noexcept { return FrameOf(instance_); }
 
 uint64_t ReturnContext::result() const noexcept {
   return frame_ == nullptr ? 0 : frame_->rax;
