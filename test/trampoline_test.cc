@@ -165,6 +165,36 @@ TEST_CASE("every register survives on machines with less than AVX-512") {
   retprobe_vector_level = level;
 }
 
+TEST_CASE("every register survives handlers whose SSE code can be read") {
+  if (!Avx512()) return;
+  ReturnProbeOptions options;
+  SUBCASE("four registers, nothing called") {
+    options.return_handler = [](ReturnContext&) noexcept {
+      asm volatile(
+          "pcmpeqd %%xmm0, %%xmm0\n pcmpeqd %%xmm1, %%xmm1\n"
+          "pcmpeqd %%xmm2, %%xmm2\n pcmpeqd %%xmm3, %%xmm3" ::
+              : "memory");
+    };
+  }
+  SUBCASE("more registers") {
+    options.return_handler = [](ReturnContext&) noexcept {
+      asm volatile("pcmpeqd %%xmm4, %%xmm4\n pcmpeqd %%xmm15, %%xmm15" ::
+                       : "memory");
+    };
+  }
+  SUBCASE("general registers beyond those of a leaf") {
+    options.return_handler = [](ReturnContext&) noexcept {
+      asm volatile("xorl %%r8d, %%r8d\n xorl %%r11d, %%r11d" ::: "r8", "r11");
+    };
+  }
+  auto probe = ReturnProbe::Attach(reinterpret_cast<void*>(&untouching),
+                                   std::move(options));
+  REQUIRE_MESSAGE(probe.ok(), probe.status().ToString());
+  for (unsigned seed = 0; seed < 20; ++seed) {
+    CHECK(CallWithRandomRegisters(seed, true) == "");
+  }
+}
+
 TEST_CASE("the control call notices a changed register") {
   if (!Avx512()) return;
   ReturnProbeOptions options;

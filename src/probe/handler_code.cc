@@ -43,7 +43,7 @@ class Reader {
       }
       if (seen_.size() > kMaxInstructions) use_ = VectorUse::kAny;
     }
-    return {.vectors = use_, .leaf = leaf_ && use_ == VectorUse::kNone};
+    return {.vectors = use_, .leaf = leaf_ && use_ <= VectorUse::kSseFew};
   }
 
  private:

@@ -16,9 +16,9 @@ enum class VectorUse {
 // What a handler does to the thread it runs in, as far as its code tells.
 struct HandlerCode {
   VectorUse vectors;
-  // It changes no vector register and no general one but rax, rcx, rdx, rsi and
-  // rdi (and what it restores), and stays within itself: nothing it does can
-  // call a probed function.
+  // It changes at most kSseFew and no general register but rax, rcx, rdx, rsi
+  // and rdi (and what it restores), and stays within itself: nothing it does
+  // can call a probed function.
   bool leaf;
 };
 

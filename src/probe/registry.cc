@@ -81,7 +81,10 @@ uint8_t CodeFlags(const Probe& probe) {
                                                 probe.entry_handler.invoke()))
                                 .vectors);
   }
-  uint8_t flags = code.leaf ? RETPROBE_FLAG_LEAF : 0;
+  const bool few = code.vectors == VectorUse::kSseFew;
+  uint8_t flags = !code.leaf ? 0
+                  : few      ? RETPROBE_FLAG_LEAF_SSE
+                             : RETPROBE_FLAG_LEAF;
   switch (code.vectors) {
     case VectorUse::kNone:
       break;
@@ -202,7 +205,7 @@ absl::Status Registry::Publish(PatchedFunction& function) {
     if (IsSimple(*list)) {
       list->flags |= RETPROBE_FLAG_SIMPLE;
     } else {
-      list->flags &= ~RETPROBE_FLAG_LEAF;
+      list->flags &= ~(RETPROBE_FLAG_LEAF | RETPROBE_FLAG_LEAF_SSE);
     }
   }
   // relaxed: nothing is published; threads that go astray meanwhile find

@@ -39,6 +39,8 @@
 // Simple, and the return handler changes nothing but rax, rcx, rdx, rsi, rdi
 // and flags, and calls nothing (probe/handler_code.h).
 #define RETPROBE_FLAG_LEAF 32
+// The same, but vector registers 0..3 as with RETPROBE_FLAG_SSE.
+#define RETPROBE_FLAG_LEAF_SSE 128
 
 // ReturnInstance. The first two are read by unwinders through the call frame
 // information of the trampoline: below 64, so that each fits one SLEB byte.

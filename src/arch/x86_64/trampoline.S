@@ -163,6 +163,24 @@
 29:
 .endm
 
+// Calls the return handler of the one probe of the list in rsi, with its context
+// at (%rsp) and its RegisterFrame, of which all but rdi is in place, `frame`
+// above.
+.macro CALL_LEAF frame
+  movq %rdi, (\frame + RETPROBE_FRAME_RDI)(%rsp)
+  movq $0, 24(%rsp)
+  leaq RETPROBE_INSTANCE_DATA(%rbx), %rcx
+  leaq \frame(%rsp), %rdi
+  movq %rbx, (%rsp)
+  movq %rcx, 16(%rsp)
+  movq %rdi, 8(%rsp)
+  movq RETPROBE_LIST_RETURN_HANDLER(%rsi), %rcx
+  movq RETPROBE_LIST_RETURN_USER(%rsi), %rdi
+  movq %rsp, %rsi
+  call *%rcx
+  movq (\frame + RETPROBE_FRAME_RDI)(%rsp), %rdi
+.endm
+
   .text
   .globl retprobe_entry
   .hidden retprobe_entry
@@ -275,33 +293,21 @@ retprobe_return:
   ret
 
   // The handler leaves r8..r11 and the vector registers alone and calls
-  // nothing: no alignment, no mark on the thread. Its context lies at rsp, its
-  // RegisterFrame, of which the rest is in place, 32 bytes above.
+  // nothing: no alignment, no mark on the thread.
 .Lreturn_handlers:  // rdx = instance, rsi = list
   movq %rbx, -16(%rsp)
   movq %rdx, %rbx
   .cfi_offset %rbx, -24
   testb $RETPROBE_FLAG_LEAF, RETPROBE_LIST_FLAGS(%rsi)
-  jz .Lreturn_general
+  jz .Lreturn_more
   movq RETPROBE_LIST_PROBE(%rsi), %rcx
   movq %rcx, RETPROBE_INSTANCE_RUNNING(%rbx)
   cmpb $0, (%rcx)
   jne .Lhandled
   leaq -136(%rsp), %rsp
   .cfi_adjust_cfa_offset 136
-  movq %rdi, (32 + RETPROBE_FRAME_RDI)(%rsp)
   movq $0, (32 + RETPROBE_FRAME_VECTORS)(%rsp)
-  movq $0, 24(%rsp)
-  leaq RETPROBE_INSTANCE_DATA(%rbx), %rcx
-  leaq 32(%rsp), %rdi
-  movq %rbx, (%rsp)
-  movq %rcx, 16(%rsp)
-  movq %rdi, 8(%rsp)
-  movq RETPROBE_LIST_RETURN_HANDLER(%rsi), %rcx
-  movq RETPROBE_LIST_RETURN_USER(%rsi), %rdi
-  movq %rsp, %rsi
-  call *%rcx
-  movq (32 + RETPROBE_FRAME_RDI)(%rsp), %rdi
+  CALL_LEAF 32
   leaq 136(%rsp), %rsp
   .cfi_adjust_cfa_offset -136
 .Lhandled:
@@ -310,6 +316,36 @@ retprobe_return:
   movq $0, RETPROBE_INSTANCE_RUNNING(%rbx)
   movq -16(%rsp), %rbx
   jmp .Lgive_back
+
+  // The same around a handler that changes vector registers 0..3, which are kept
+  // between its context and its RegisterFrame. It may want the stack aligned,
+  // which callers in assembly may not have seen to.
+.Lreturn_more:
+  testb $RETPROBE_FLAG_LEAF_SSE, RETPROBE_LIST_FLAGS(%rsi)
+  jz .Lreturn_general
+  leaq -392(%rsp), %rcx
+  testb $15, %cl
+  jnz .Lreturn_general
+  movq RETPROBE_LIST_PROBE(%rsi), %rcx
+  movq %rcx, RETPROBE_INSTANCE_RUNNING(%rbx)
+  cmpb $0, (%rcx)
+  jne .Lhandled
+  .cfi_remember_state
+  leaq -392(%rsp), %rsp
+  .cfi_adjust_cfa_offset 392
+  leaq 32(%rsp), %rcx
+  movq %rcx, (288 + RETPROBE_FRAME_VECTORS)(%rsp)
+  .irp r, 0,1,2,3
+  movaps %xmm\r, (32 + \r * 64)(%rsp)
+  .endr
+  CALL_LEAF 288
+  .irp r, 0,1,2,3
+  movaps (32 + \r * 64)(%rsp), %xmm\r
+  .endr
+  leaq 392(%rsp), %rsp
+  .cfi_adjust_cfa_offset -392
+  jmp .Lhandled
+  .cfi_restore_state
 
   // From here on nothing is on the fast path.
 .Lreturn_general:  // rbx = instance, rsi = list
