@@ -15,6 +15,7 @@ namespace {
 
 constexpr size_t kMaxInstructions = 4096;
 constexpr size_t kMaxLength = 15;
+constexpr uintptr_t kRetpoline = 64;  // bytes, generously
 
 bool IsR8ToR11(ZydisRegister r) {
   return (r >= ZYDIS_REGISTER_R8B && r <= ZYDIS_REGISTER_R11B) ||
@@ -66,7 +67,9 @@ class Reader {
     for (int i = 0; i < instruction.operand_count; ++i) {
       NoteOperand(instruction, operands[i]);
     }
-    return Next(address, instruction, operands[0]);
+    const uintptr_t next = Next(address, instruction, operands[0]);
+    after_push_ = instruction.mnemonic == ZYDIS_MNEMONIC_PUSH;
+    return next;
   }
 
   void NoteOperand(const ZydisDecodedInstruction& instruction,
@@ -95,6 +98,8 @@ class Reader {
     const uintptr_t behind = address + instruction.length;
     switch (instruction.meta.category) {
       case ZYDIS_CATEGORY_RET:
+        // What was pushed just before is where it goes.
+        if (after_push_) Note(VectorUse::kAny);
         return 0;
       case ZYDIS_CATEGORY_CALL:
       case ZYDIS_CATEGORY_COND_BR:
@@ -109,6 +114,11 @@ class Reader {
       return 0;
     }
     const uintptr_t there = behind + target.imm.value.s;
+    // A retpoline: the call is there for its return address, which is replaced.
+    if (instruction.meta.category == ZYDIS_CATEGORY_CALL &&
+        there - address < kRetpoline) {
+      Note(VectorUse::kAny);
+    }
     if (instruction.meta.category == ZYDIS_CATEGORY_CALL || !Inside(there)) {
       leaf_ = false;
     }
@@ -138,7 +148,10 @@ class Reader {
       case ZYDIS_MNEMONIC_UD1:
       case ZYDIS_MNEMONIC_UD2:
       case ZYDIS_MNEMONIC_HLT:
-      case ZYDIS_MNEMONIC_INT3:
+        return true;
+      case ZYDIS_MNEMONIC_INT3:  // a breakpoint may hide what is there
+      case ZYDIS_MNEMONIC_INT1:
+        Note(VectorUse::kAny);
         return true;
       default:
         return false;
@@ -151,6 +164,7 @@ class Reader {
   FunctionBounds bounds_ = {0, 0};
   VectorUse use_ = VectorUse::kNone;
   bool leaf_ = true;
+  bool after_push_ = false;
 };
 
 }  // namespace

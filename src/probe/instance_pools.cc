@@ -39,10 +39,17 @@ absl::StatusOr<ObjPool*> InstancePools::ForDataSize(size_t data_size) {
       " bytes of data per activation; at most ", kMaxData, " are possible"));
 }
 
+std::vector<const ObjPool*> InstancePools::All() const {
+  std::vector<const ObjPool*> all;
+  for (const std::unique_ptr<ObjPool>& pool : pools_) {
+    if (pool != nullptr) all.push_back(pool.get());
+  }
+  return all;
+}
+
 void InstancePools::ForEach(
     absl::FunctionRef<void(ReturnInstance&)> visit) const {
-  for (const std::unique_ptr<ObjPool>& pool : pools_) {
-    if (pool == nullptr) continue;
+  for (const ObjPool* pool : All()) {
     pool->ForEachObject(
         [&](void* object) { visit(*static_cast<ReturnInstance*>(object)); });
   }

@@ -5,6 +5,7 @@
 #include <array>
 #include <cstddef>
 #include <memory>
+#include <vector>
 
 #include "absl/functional/function_ref.h"
 #include "absl/status/statusor.h"
@@ -26,6 +27,9 @@ class InstancePools {
   // The pool whose instances have room for `data_size` bytes.
   // Errors: kInvalidArgument beyond kMaxData; what ObjPool::Create reports.
   absl::StatusOr<ObjPool*> ForDataSize(size_t data_size);
+
+  // The pools there are now; each lives as long as the process.
+  std::vector<const ObjPool*> All() const;
 
   // Every instance there ever was, in use or not.
   void ForEach(absl::FunctionRef<void(ReturnInstance&)> visit) const;

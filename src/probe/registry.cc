@@ -68,30 +68,24 @@ bool IsSimple(const HandlerList& list) {
          (handler.entry != nullptr || (list.flags & RETPROBE_FLAG_ENTRY) == 0);
 }
 
+HandlerCode Read(const auto& handler) {
+  if (!handler) return {.vectors = VectorUse::kNone, .leaf = false};
+  return ReadHandlerCode(reinterpret_cast<const void*>(handler.invoke()));
+}
+
 // What the probe's handlers may change, as RETPROBE_FLAG_*.
 uint8_t CodeFlags(const Probe& probe) {
-  HandlerCode code = {.vectors = VectorUse::kNone, .leaf = false};
-  if (probe.return_handler) {
-    code = ReadHandlerCode(
-        reinterpret_cast<const void*>(probe.return_handler.invoke()));
+  const HandlerCode ret = Read(probe.return_handler);
+  uint8_t flags = 0;
+  if (ret.leaf) {
+    flags |= ret.vectors == VectorUse::kNone ? RETPROBE_FLAG_LEAF
+                                             : RETPROBE_FLAG_LEAF_SSE;
   }
-  if (probe.entry_handler) {
-    code.vectors = std::max(code.vectors,
-                            ReadHandlerCode(reinterpret_cast<const void*>(
-                                                probe.entry_handler.invoke()))
-                                .vectors);
-  }
-  const bool few = code.vectors == VectorUse::kSseFew;
-  uint8_t flags = !code.leaf ? 0
-                  : few      ? RETPROBE_FLAG_LEAF_SSE
-                             : RETPROBE_FLAG_LEAF;
-  switch (code.vectors) {
+  switch (std::max(ret.vectors, Read(probe.entry_handler).vectors)) {
     case VectorUse::kNone:
       break;
     case VectorUse::kSseFew:
       flags |= RETPROBE_FLAG_SSE;
-      // EntryContext::float_argument wants registers 0..7.
-      if (probe.entry_handler) flags |= RETPROBE_FLAG_SSE_MANY;
       break;
     case VectorUse::kSse:
       flags |= RETPROBE_FLAG_SSE | RETPROBE_FLAG_SSE_MANY;
@@ -103,7 +97,12 @@ uint8_t CodeFlags(const Probe& probe) {
   return flags;
 }
 
-std::mutex* g_fork_mutex;
+// Whether a handler runs on `instance` in this very thread.
+bool RunsHere(const ReturnInstance& instance) {
+  return retprobe_guard.in_handler != 0 && retprobe_guard.running == &instance;
+}
+
+Registry* g_forking;  // set once
 
 }  // namespace
 
@@ -130,9 +129,13 @@ Registry& Registry::Get() {
 Registry::Registry() : ready_(PrepareTrampoline()) {
   if (ready_.ok()) GuardVfork();
   // A child inherits the lock as it was: free.
-  g_fork_mutex = &mutex_;
-  pthread_atfork([] { g_fork_mutex->lock(); }, [] { g_fork_mutex->unlock(); },
-                 [] { g_fork_mutex->unlock(); });
+  g_forking = this;
+  pthread_atfork([] { g_forking->mutex_.lock(); },
+                 [] { g_forking->mutex_.unlock(); },
+                 [] {
+                   g_forking->ForgetOtherThreads();
+                   g_forking->mutex_.unlock();
+                 });
 }
 
 void Registry::GuardVfork() {
@@ -207,6 +210,11 @@ absl::Status Registry::Publish(PatchedFunction& function) {
     } else {
       list->flags &= ~(RETPROBE_FLAG_LEAF | RETPROBE_FLAG_LEAF_SSE);
     }
+    // EntryContext::float_argument wants registers 0..7.
+    if ((list->flags & RETPROBE_FLAG_ENTRY) != 0 &&
+        (list->flags & RETPROBE_FLAG_SSE) != 0) {
+      list->flags |= RETPROBE_FLAG_SSE_MANY;
+    }
   }
   // relaxed: nothing is published; threads that go astray meanwhile find
   // kNoList and take the bypass.
@@ -266,24 +274,41 @@ void Registry::Arm(absl::Span<Item> items) {
   }
 }
 
+// Ends a probe that Remove has taken out. Not under the lock: a handler that is
+// waited for may itself be waiting for the registry.
+void Registry::Finish(Probe* probe) {
+  if (probe->entry_handler || probe->return_handler) {
+    // S1 <-> S3 (rethook/dispatch.cc): total order of `dead` before `running`
+    // here, of `running` before `dead` there, and in the trampoline: a full
+    // fence in every thread. Either the handler sees `dead` and does not run or
+    // WaitForHandlers sees it running.
+    IssueMembarrier(Membarrier::kMemory);
+    WaitForHandlers(probe->state);
+  }
+  std::lock_guard<std::mutex> lock(mutex_);
+  probe->attached = false;
+  if (probe->lists == 0) delete probe;
+}
+
 void Registry::Attach(absl::Span<Item> items) {
   SetupScope scope;
-  std::lock_guard<std::mutex> lock(mutex_);
-  for (Item& item : items) {
-    item.status.Update(ready_);
-    if (item.status.ok()) item.status = Add(item.function, item.probe);
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    for (Item& item : items) {
+      item.status.Update(ready_);
+      if (item.status.ok()) item.status = Add(item.function, item.probe);
+    }
+    Arm(items);
   }
-  Arm(items);
   for (Item& item : items) {
-    if (item.status.ok()) continue;
-    item.probe->attached = false;
-    if (item.probe->lists == 0) delete item.probe;
-    item.probe = nullptr;
+    if (!item.status.ok()) Finish(std::exchange(item.probe, nullptr));
   }
 }
 
 // Takes the probe out of its function's list; the patch goes with the last one.
 void Registry::Remove(Probe* probe) {
+  // relaxed: Finish's membarrier orders it before what WaitForHandlers reads.
+  probe->state.dead.store(true, std::memory_order_relaxed);
   PatchedFunction& function = *probe->function;
   Probe** link = &function.probes;
   while (*link != probe) link = &(*link)->next;
@@ -309,16 +334,24 @@ void Registry::SetEnabled(Probe* probe, bool enabled) {
   if (!Publish(*probe->function).ok()) probe->enabled = !enabled;
 }
 
+std::vector<const ObjPool*> Registry::Pools() {
+  std::lock_guard<std::mutex> lock(mutex_);
+  return pools_.All();
+}
+
 void Registry::WaitForHandlers(const ProbeState& state) {
+  const std::vector<const ObjPool*> pools = Pools();
   for (;;) {
     bool running = false;
-    pools_.ForEach([&](ReturnInstance& instance) {
+    const auto look = [&](void* object) {
+      auto& instance = *static_cast<ReturnInstance*>(object);
       // A0 <- R0 (rethook/dispatch.cc), R1 (rethook/dispatch.cc): when the
       // handler is not running any more, what it did is done.
       // A0 <- the trampoline, whose plain stores release on x86-64.
       running |= instance.running.load(std::memory_order_acquire) == &state &&
-                 &instance != retprobe_guard.running;
-    });
+                 !RunsHere(instance);
+    };
+    for (const ObjPool* pool : pools) pool->ForEachObject(look);
     if (!running) return;
     sched_yield();
   }
@@ -326,20 +359,26 @@ void Registry::WaitForHandlers(const ProbeState& state) {
 
 void Registry::Detach(Probe* probe) {
   SetupScope scope;
-  std::lock_guard<std::mutex> lock(mutex_);
-  // relaxed: the membarrier orders it before what WaitForHandlers reads.
-  probe->state.dead.store(true, std::memory_order_relaxed);
-  Remove(probe);
-  if (probe->entry_handler || probe->return_handler) {
-    // S1 <-> S3 (rethook/dispatch.cc): total order of `dead` before `running`
-    // here, of `running` before `dead` there, and in the trampoline: a full
-    // fence in every thread. Either the handler sees `dead` and does not run or
-    // WaitForHandlers sees it running.
-    IssueMembarrier(Membarrier::kMemory);
-    WaitForHandlers(probe->state);
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    Remove(probe);
   }
-  probe->attached = false;
-  if (probe->lists == 0) delete probe;
+  Finish(probe);
+}
+
+void Registry::ForgetOtherThreads() {
+  pools_.ForEach([](ReturnInstance& instance) {
+    // relaxed: the child has one thread.
+    if (!RunsHere(instance)) {
+      instance.running.store(nullptr, std::memory_order_relaxed);
+    }
+  });
+  for (PatchedFunction& function : storage_) {
+    for (Probe* p = function.probes; p != nullptr; p = p->next) {
+      // relaxed: as above. What this thread has under way is let off its place.
+      p->state.active.store(0, std::memory_order_relaxed);
+    }
+  }
 }
 
 Missed Registry::MissedOf(const Probe* probe) {

@@ -65,6 +65,12 @@ class Registry {
   // Makes and publishes the list of the function's enabled probes.
   absl::Status Publish(PatchedFunction& function);
 
+  void Finish(ReturnProbe::Probe* probe);
+  std::vector<const ObjPool*> Pools();
+
+  // In a fork's child, where only the calling thread goes on.
+  void ForgetOtherThreads();
+
   // Waits until no other thread runs a handler of `probe`, which is dead.
   void WaitForHandlers(const ProbeState& state);
 

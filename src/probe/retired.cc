@@ -34,7 +34,7 @@ void Retired::Add(OwnedList list, const InstancePools& pools) {
 }
 
 void Retired::Reclaim(const InstancePools& pools) {
-  WaitForEntering();
+  if (!WaitForEntering()) return;
   absl::flat_hash_set<const HandlerList*> in_use;
   pools.ForEach([&](ReturnInstance& instance) {
     // A1 <- R2 (rethook/dispatch.cc), R3 (rethook/dispatch.cc)

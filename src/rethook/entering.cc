@@ -42,12 +42,17 @@ int64_t Sum(uint32_t phase) {
   return sum;
 }
 
-// In a child only the forking thread lives, and it is not entering.
+// In a child only the forking thread lives; it is entering if it forked in a
+// signal handler.
 void ForgetOtherThreads() {
   for (EnteringCounts::Line& line : g_entering.lines) {
     // relaxed: the child has one thread.
     line.count[0].store(0, std::memory_order_relaxed);
     line.count[1].store(0, std::memory_order_relaxed);
+  }
+  // relaxed: as above.
+  if (retprobe_guard.entering != nullptr) {
+    retprobe_guard.entering->store(1, std::memory_order_relaxed);
   }
 }
 
@@ -75,10 +80,10 @@ absl::Status PrepareTrampoline() {
   return absl::OkStatus();
 }
 
-void WaitForEntering() {
+bool WaitForEntering() {
   // Whoever is inside the critical section that reads a list begins again, and
   // reads the new one; whoever has left it has published the list it read.
-  if (RseqAvailable()) IssueMembarrier(Membarrier::kRseq);
+  if (RseqAvailable() && !IssueMembarrier(Membarrier::kRseq)) return false;
   // The slow way. A thread may have read the phase long ago and add itself to
   // either count now, so both are awaited, the current one last.
   for (int i = 0; i < 2; ++i) {
@@ -87,6 +92,7 @@ void WaitForEntering() {
         g_entering.phase.fetch_add(1, std::memory_order_relaxed) & 1;
     while (Sum(phase) != 0) sched_yield();
   }
+  return true;
 }
 
 }  // namespace retprobe

@@ -5,6 +5,8 @@
 #include <atomic>
 #include <cstdint>
 
+#include "rethook/guard.h"
+
 namespace retprobe {
 
 // Counts threads that are on the slow way into a probed function: they have
@@ -36,8 +38,10 @@ class EnteringScope {
     // S0 <-> S1: total order of this increment before the read of the list (S2
     // in dispatch.cc), and of the list's change before the sum.
     count_->fetch_add(1, std::memory_order_seq_cst);
+    retprobe_guard.entering = count_;
   }
   ~EnteringScope() {
+    retprobe_guard.entering = nullptr;
     // R5 -> A1: the instance names the list by now.
     count_->fetch_sub(1, std::memory_order_release);
   }

@@ -2,6 +2,7 @@
 #ifndef RETPROBE_RETHOOK_GUARD_H_
 #define RETPROBE_RETHOOK_GUARD_H_
 
+#include <atomic>
 #include <cstdint>
 
 namespace retprobe {
@@ -19,6 +20,9 @@ struct ThreadGuard {
   // Whose handler runs in this thread: what Detach, called there, must not
   // wait for. Left behind when the handler has returned.
   ReturnInstance* running;
+  // While it is on the slow way into a probed function: its count of those that
+  // are (rethook/entering.h), for a fork in a signal handler there.
+  std::atomic<int64_t>* entering;
 };
 
 }  // namespace retprobe

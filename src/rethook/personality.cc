@@ -21,9 +21,10 @@
 namespace retprobe {
 namespace {
 
-// An unwinder reads a ghost until it has left the frame after the next one or
-// landed. Unwinding can nest (a destructor that throws and catches): a few
-// levels of two.
+// An unwinder reads a ghost until a frame further out has saved rbx, or it has
+// landed. Meanwhile only code that runs inside its second phase can use ghosts,
+// by unwinding probed frames itself (a destructor does not: by then it has
+// landed): a signal handler, say. Enough for a few such frames.
 constexpr unsigned kGhosts = 8;
 thread_local UnwindGhost g_ghosts[kGhosts]
     __attribute__((tls_model("initial-exec")));

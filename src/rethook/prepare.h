@@ -15,8 +15,9 @@ absl::Status PrepareTrampoline();
 
 // Waits until no thread is between reading a Site's list and publishing it in
 // an instance. Together with a scan of the instances this tells when a list is
-// out of use. Set-up only: makes system calls.
-void WaitForEntering();
+// out of use. Set-up only: makes system calls. False when the kernel no longer
+// lets us (a seccomp filter since): nothing may be freed.
+bool WaitForEntering();
 
 }  // namespace retprobe
 
