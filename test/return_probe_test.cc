@@ -2,8 +2,10 @@
 #include "retprobe/return_probe.h"
 
 #include <doctest/doctest.h>
+#include <sched.h>
 
 #include <atomic>
+#include <chrono>
 #include <cstdlib>
 #include <string>
 #include <thread>
@@ -292,6 +294,93 @@ TEST_CASE("a probe of its own can be detached from its handler") {
   CHECK(plain_add(1, 2) == 3);
   CHECK(calls == 1);
   CHECK(Out() == 0);
+}
+
+// Keeps the calling thread, and those that it starts, on one CPU.
+class OnOneCpu {
+ public:
+  OnOneCpu() {
+    sched_getaffinity(0, sizeof(before_), &before_);
+    cpu_set_t one;
+    CPU_ZERO(&one);
+    CPU_SET(sched_getcpu(), &one);
+    sched_setaffinity(0, sizeof(one), &one);
+  }
+  ~OnOneCpu() { sched_setaffinity(0, sizeof(before_), &before_); }
+
+ private:
+  cpu_set_t before_;
+};
+
+// The caller's own last handler ran on the instance that the other thread gets:
+// what is on top of the CPU's magazine.
+TEST_CASE("Detach waits for a handler on the instance its caller had last") {
+  OnOneCpu one_cpu;
+  std::atomic<bool> block{false}, inside{false}, release{false}, done{false};
+  std::atomic<void*> instance{nullptr};
+  ReturnProbeOptions options;
+  options.data_size = 16;
+  options.entry_handler = [&](EntryContext& context) noexcept {
+    void* const before = instance.exchange(context.data());
+    if (!block) return true;
+    CHECK(context.data() == before);
+    inside = true;
+    while (!release) std::this_thread::yield();
+    done = true;
+    return true;
+  };
+  auto probe = ReturnProbe::Attach(Address(&plain_add), std::move(options));
+  REQUIRE(probe.ok());
+  CHECK(plain_add(1, 2) == 3);
+  block = true;
+  std::thread caller([] { CHECK(plain_add(2, 3) == 5); });
+  while (!inside) std::this_thread::yield();
+  std::thread releaser([&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    release = true;
+  });
+  probe->Detach();
+  CHECK(done.load());
+  caller.join();
+  releaser.join();
+}
+
+TEST_CASE("no handler runs once Detach has returned") {
+  struct Watch {
+    std::atomic<bool> stop{false};
+    std::atomic<bool> gone{false};
+    std::atomic<long> seen{0};
+    std::atomic<long> late{0};
+    void Look() {
+      for (int i = 0; i < 30; ++i) asm volatile("");
+      seen.fetch_add(1, std::memory_order_relaxed);
+      // relaxed: a load like any other of what Detach lets go
+      if (gone.load(std::memory_order_relaxed)) ++late;
+    }
+  } watch;
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 3; ++i) {
+    threads.emplace_back([&] {
+      while (!watch.stop) plain_add(1, 2);
+    });
+  }
+  for (int i = 0; i < 300; ++i) {
+    ReturnProbeOptions options;
+    options.return_handler = [&](ReturnContext&) noexcept { watch.Look(); };
+    if (i % 2 != 0) {  // the way through C++, not only the trampoline's own
+      options.saved_arguments = 1;
+    }
+    watch.gone = false;
+    auto probe = ReturnProbe::Attach(Address(&plain_add), std::move(options));
+    REQUIRE_MESSAGE(probe.ok(), probe.status().ToString());
+    for (long from = watch.seen; watch.seen < from + 100;) sched_yield();
+    probe->Detach();
+    watch.gone = true;
+    if (i % 4 == 0) sched_yield();
+  }
+  watch.stop = true;
+  for (std::thread& thread : threads) thread.join();
+  CHECK(watch.late == 0);
 }
 
 TEST_CASE("bad options are refused by name") {
