@@ -28,6 +28,10 @@
 // at a function's entry and return and which signal handlers skip. What is
 // needed after the instance is given back must not lie in the instance.
 //
+// On x86-64 a plain load acquires and a plain store releases. Where that is the
+// other side of an edge of the C++ code (src/README.md, Memory order), the
+// instruction says so.
+//
 // Below, CFA is the caller's stack pointer before its call. From the first
 // instruction to `popq`, and from `pushq` to `ret`, rsp = CFA - 8:
 //   CFA-8 return address   CFA-16 rbp   CFA-24 rbx   CFA-32 rax   CFA-40 rcx
@@ -94,7 +98,7 @@
   xorl %eax, %eax
   incl %fs:(%rdx)
   movq %rbx, %fs:8(%rdx)
-  movq %rcx, RETPROBE_INSTANCE_RUNNING(%rbx)
+  movq %rcx, RETPROBE_INSTANCE_RUNNING(%rbx)  // as R0 and S3 of dispatch.cc
   cmpb $0, (%rcx)
   jne 9f
   leaq RETPROBE_INSTANCE_DATA(%rbx), %rcx
@@ -109,7 +113,7 @@
   leaq 32(%rsp), %rsp
 9:
   movq retprobe_guard@gottpoff(%rip), %rdx
-  movq $0, RETPROBE_INSTANCE_RUNNING(%rbx)
+  movq $0, RETPROBE_INSTANCE_RUNNING(%rbx)  // as R1 of dispatch.cc
   decl %fs:(%rdx)
 .endm
 
@@ -201,7 +205,7 @@ retprobe_entry:
   leaq .Lpop_cs(%rip), %rcx
   movq %rcx, %fs:RSEQ_CS(%rdx)
 .Lpop_start:
-  movq RETPROBE_SITE_LIST(%rax), %rsi
+  movq RETPROBE_SITE_LIST(%rax), %rsi  // acquires, as A0 of dispatch.cc
   movl %fs:RSEQ_CPU_ID(%rdx), %edx
   movq RETPROBE_LIST_MAGAZINES(%rsi), %rcx
   cmpq RETPROBE_MAGAZINE_HEADER_CPUS(%rcx), %rdx
@@ -212,7 +216,7 @@ retprobe_entry:
   testq %rcx, %rcx
   jle .Lpop_slow
   movq (%rdx, %rcx, 8), %rax
-  movq %rsi, RETPROBE_INSTANCE_LIST(%rax)
+  movq %rsi, RETPROBE_INSTANCE_LIST(%rax)  // releases, as R3 of dispatch.cc
   decq %rcx
   movq %rcx, (%rdx)
 .Lpop_end:
@@ -281,7 +285,7 @@ retprobe_return:
   cmpq RETPROBE_MAGAZINE_HEADER_CAPACITY(%rsi), %rcx
   jae .Lpush_slow
   movq %rdx, 8(%rax, %rcx, 8)
-  movq $0, RETPROBE_INSTANCE_LIST(%rdx)
+  movq $0, RETPROBE_INSTANCE_LIST(%rdx)  // releases, as R2 of dispatch.cc
   incq %rcx
   movq %rcx, (%rax)
 .Lpush_end:
@@ -301,7 +305,7 @@ retprobe_return:
   testb $RETPROBE_FLAG_LEAF, RETPROBE_LIST_FLAGS(%rsi)
   jz .Lreturn_more
   movq RETPROBE_LIST_PROBE(%rsi), %rcx
-  movq %rcx, RETPROBE_INSTANCE_RUNNING(%rbx)
+  movq %rcx, RETPROBE_INSTANCE_RUNNING(%rbx)  // as R0 and S3 of dispatch.cc
   cmpb $0, (%rcx)
   jne .Lhandled
   leaq -136(%rsp), %rsp
@@ -313,7 +317,7 @@ retprobe_return:
 .Lhandled:
   movq %rbx, %rdx
   movq RETPROBE_INSTANCE_LIST(%rbx), %rsi
-  movq $0, RETPROBE_INSTANCE_RUNNING(%rbx)
+  movq $0, RETPROBE_INSTANCE_RUNNING(%rbx)  // as R1 of dispatch.cc
   movq -16(%rsp), %rbx
   jmp .Lgive_back
 
