@@ -28,7 +28,10 @@ struct ReturnProbeOptions {
   // in signal handlers, and concurrently: they must be async-signal-safe as
   // far as the probed function is called from signal handlers. Probed
   // functions that a handler calls run unprobed and count as
-  // Missed::recursion.
+  // Missed::recursion. A handler must return: an exception, a cancellation (so
+  // no cancellation point while that is enabled) or a siglongjmp that leaves it
+  // ends the process or the probing of its thread. It must leave MMX and the
+  // x87 stack as they were.
   EntryHandler entry_handler;
   ReturnHandler return_handler;
 
@@ -96,7 +99,8 @@ class RETPROBE_API ReturnProbe {
   ~ReturnProbe();
 
   // While disabled the handlers do not run; activations already under way
-  // still end with their return handler.
+  // still end with their return handler, and an entry handler that was about
+  // to run when Disable was called may still do so after it.
   void Enable();
   void Disable();
   bool enabled() const;

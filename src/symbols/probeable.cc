@@ -22,6 +22,8 @@ constexpr char kOwnConvention[] = "has a calling convention of its own";
 constexpr char kSwitchesStack[] = "continues on another stack";
 constexpr char kUnwinder[] = "is part of the unwinder";
 constexpr char kStartup[] = "starts or ends a program, thread or module";
+constexpr char kBeforeRseq[] =
+    "is called in new threads before they have a CPU id of their own";
 constexpr char kDynamicLinker[] = "is part of the dynamic linker";
 constexpr char kVdso[] = "is part of the kernel's vdso";
 constexpr char kOurselves[] = "is part of retprobe itself";
@@ -106,6 +108,12 @@ constexpr Refusal kRefusals[] = {
     {"__cyg_profile_func_*", kAsksForCaller},
     {"__sanitizer_cov_trace_*", kAsksForCaller},
     {"__tsan_func_*", kAsksForCaller},
+
+    // glibc's start_thread calls these before it registers the thread's rseq
+    // area, whose CPU id is then 0 or that of the stack's previous owner.
+    {"__ctype_init", kBeforeRseq},
+    {"__lll_lock_wait_private", kBeforeRseq},
+    {"__lll_lock_wake_private", kBeforeRseq},
 
     {"__tls_get_addr", kOwnConvention},
     {"___tls_get_addr", kOwnConvention},
