@@ -3,6 +3,8 @@
 
 #include <doctest/doctest.h>
 #include <sched.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <chrono>
@@ -417,6 +419,56 @@ TEST_CASE("a function is found by symbol") {
 TEST_CASE("a function that returns twice is refused") {
   auto probe = ReturnProbe::Attach("libc.so.6:_setjmp", {});
   CHECK(probe.status().code() == absl::StatusCode::kFailedPrecondition);
+}
+
+TEST_CASE("a handler may use the registry while its probe is detached") {
+  static std::atomic<int> stage;
+  static ReturnProbe* other;
+  stage = 0;
+  auto second = ReturnProbe::Attach(Address(&patchable_add), {});
+  REQUIRE(second.ok());
+  other = &*second;
+  ReturnProbeOptions options;
+  options.return_handler = [](ReturnContext&) noexcept {
+    stage = 1;
+    // Time for Detach to begin waiting.
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    CHECK(other->nmissed().total() == 0);
+    stage = 2;
+  };
+  auto probe = ReturnProbe::Attach(Address(&plain_add), std::move(options));
+  REQUIRE(probe.ok());
+  std::thread caller([] { plain_add(1, 2); });
+  while (stage != 1) std::this_thread::yield();
+  probe->Detach();
+  CHECK(stage == 2);
+  caller.join();
+}
+
+TEST_CASE("a child can detach a probe whose handler ran in another thread") {
+  static std::atomic<bool> inside;
+  static std::atomic<bool> leave;
+  inside = leave = false;
+  ReturnProbeOptions options;
+  options.return_handler = [](ReturnContext&) noexcept {
+    inside = true;
+    while (!leave) std::this_thread::yield();
+  };
+  auto probe = ReturnProbe::Attach(Address(&plain_add), std::move(options));
+  REQUIRE(probe.ok());
+  std::thread caller([] { plain_add(1, 2); });
+  while (!inside) std::this_thread::yield();
+  const pid_t child = fork();
+  if (child == 0) {
+    alarm(20);  // ends a child that waits for a thread it does not have
+    probe->Detach();
+    _exit(plain_add(1, 2) == 3 ? 0 : 1);
+  }
+  int status = -1;
+  waitpid(child, &status, 0);
+  CHECK(status == 0);
+  leave = true;
+  caller.join();
 }
 
 TEST_CASE("probes come and go under threads that call without pause") {
