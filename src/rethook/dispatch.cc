@@ -148,8 +148,8 @@ HandlerList* const kNoList = &g_no_list;
 
 extern "C" {
 
-thread_local retprobe::ThreadGuard retprobe_guard
-    __attribute__((tls_model("initial-exec"), visibility("hidden")));
+constinit thread_local retprobe::ThreadGuard retprobe_guard
+    __attribute__((tls_model("initial-exec"), visibility("hidden"))) = {};
 
 ReturnInstance* retprobe_take_slow(Site* site) {
   HandlerScope scope;

@@ -28,8 +28,9 @@ struct ThreadGuard {
 }  // namespace retprobe
 
 extern "C" {
-// initial-exec: no call, no allocation on first touch.
-extern thread_local retprobe::ThreadGuard retprobe_guard
+// initial-exec: no call, no allocation on first touch. constinit: nor a wrapper
+// that looks for an initializer.
+extern constinit thread_local retprobe::ThreadGuard retprobe_guard
     __attribute__((tls_model("initial-exec"), visibility("hidden")));
 }
 
