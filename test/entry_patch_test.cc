@@ -71,7 +71,8 @@ std::vector<long> Results(Entry function) {
 
 TEST_CASE("every kind of entry computes the same while it is armed") {
   for (const auto& [name, function] : kPatchable) {
-    CAPTURE(name);
+    const auto& entry = name;  // clang 14 captures no binding
+    CAPTURE(entry);
     const std::vector<long> expected = Results(function);
     const Detour detour = Prepare(function);
     CHECK(Results(function) == expected);
@@ -135,7 +136,8 @@ TEST_CASE("an entry that cannot be moved is refused with its reason") {
       {entry_runs_on, "is 2 bytes long and runs into what follows"},
   };
   for (const auto& [function, reason] : kRefused) {
-    CAPTURE(reason);
+    const auto& refusal = reason;  // clang 14 captures no binding
+    CAPTURE(refusal);
     const absl::StatusOr<Detour> detour =
         PrepareDetour(reinterpret_cast<void*>(function));
     REQUIRE(!detour.ok());
