@@ -18,8 +18,8 @@ struct RegisterFrame;
 enum class EndReason : uint8_t {
   kReturned,   // the function returned to its caller
   kUnwound,    // an exception, pthread_exit or a cancellation left the frame
-  kAbandoned,  // longjmp or the end of a thread left it without a trace; told
-               // late, when the instance is wanted again
+  kAbandoned,  // longjmp left it. Not told by this version: such a frame's
+               // instance stays out of its pool
 };
 
 // Passed to an entry handler, which runs before the function's first

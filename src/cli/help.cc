@@ -65,9 +65,9 @@ status are its own.
 )",
       kPatterns, R"(
 Columns: calls; missed (not probed for want of an instance, see the totals);
-unwound (ended by an exception or the thread's end); abandoned (by longjmp);
-time in total, mean, median, 99th percentile (to 1 in 32) and longest. A
-function's time includes what it calls.
+unwound (ended by an exception or the thread's end); time in total, mean,
+median, 99th percentile (to 1 in 32) and longest. A function's time includes
+what it calls; calls that longjmp leaves are not counted.
 )",
       kStatus);
 }
