@@ -54,7 +54,7 @@ class RETPROBE_API ObjPool {
     // Of each object, in bytes: a power of two, 1 .. 4096.
     size_t alignment = 64;
 
-    // How many objects a CPU may keep to itself, 0 .. 63; -1: half of its fair
+    // How many objects a CPU may keep to itself, 0 .. 62; -1: half of its fair
     // share. Kept objects are still found by others, but dearly.
     int magazine_capacity = -1;
 

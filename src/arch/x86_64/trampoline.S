@@ -11,7 +11,7 @@
 //
 //   retprobe_entry(site):
 //     list = site->list                        \  one rseq critical section, so
-//     instance = magazine[cpu].objects[--n]     | that Detach's membarrier sees
+//     instance = magazine[cpu].front            | that Detach's membarrier sees
 //     instance->list = list                    /  every list in use
 //     if list has entry handlers: dispatch; declined: give back, run the body
 //     pop instance->return_address             rsp is at the caller's level
@@ -19,8 +19,11 @@
 //   retprobe_return:
 //     push instance->return_address
 //     if list has return handlers: dispatch
-//     magazine[cpu].objects[n++] = instance       rseq critical section
+//     magazine[cpu].front = instance              rseq critical section
 //     ret
+//
+// Where the front is empty, or taken, the magazine's array serves in a critical
+// section of its own, and when that cannot either, C++.
 //
 // Callers compiled with -fipa-ra may keep values in any register that the body
 // leaves alone, so everything but flags is preserved on both sides. Scratch
@@ -35,7 +38,7 @@
 // Below, CFA is the caller's stack pointer before its call. From the first
 // instruction to `popq`, and from `pushq` to `ret`, rsp = CFA - 8:
 //   CFA-8 return address   CFA-16 rbp   CFA-24 rbx   CFA-32 rax   CFA-40 rcx
-//   CFA-48 rdx   CFA-56 rsi   CFA-64 at entry: the site
+//   CFA-48 rdx   CFA-56 rsi   CFA-64 the site, where rax is wanted
 // Between them the frame has no bytes of its own and unwinders find the return
 // address and rbx in the instance, through rbx.
 
@@ -197,7 +200,6 @@ retprobe_entry:
   movq %rdx, -40(%rsp)
   movq %rsi, -48(%rsp)
   movq retprobe_guard@gottpoff(%rip), %rcx
-  movq %rax, -56(%rsp)
   cmpq $0, %fs:(%rcx)
   jne .Lrecursion
 .Lpop_again:  // rax = site
@@ -212,22 +214,20 @@ retprobe_entry:
   jae .Lpop_slow
   shlq $RETPROBE_MAGAZINE_SHIFT, %rdx
   addq %rcx, %rdx
-  movq (%rdx), %rcx
+  movq RETPROBE_MAGAZINE_FRONT(%rdx), %rcx
   testq %rcx, %rcx
-  jle .Lpop_slow
-  movq (%rdx, %rcx, 8), %rax
-  movq %rsi, RETPROBE_INSTANCE_LIST(%rax)  // releases, as R3 of dispatch.cc
-  decq %rcx
-  movq %rcx, (%rdx)
+  jz .Lpop_array
+  movq %rsi, RETPROBE_INSTANCE_LIST(%rcx)  // releases, as R3 of dispatch.cc
+  movq $0, RETPROBE_MAGAZINE_FRONT(%rdx)
 .Lpop_end:
-.Ltaken:  // rax = instance, rsi = its list
-  movq RETPROBE_LIST_BODY(%rsi), %rcx
-  movq %rsp, RETPROBE_INSTANCE_FRAME(%rax)
-  movq %rcx, RETPROBE_INSTANCE_BODY(%rax)
+.Ltaken:  // rcx = instance, rsi = its list
+  movq RETPROBE_LIST_BODY(%rsi), %rdx
+  movq %rsp, RETPROBE_INSTANCE_FRAME(%rcx)
+  movq %rdx, RETPROBE_INSTANCE_BODY(%rcx)
   // rbx goes straight into the instance and back: a caller that keeps its loop
   // counter there waits for this one store and load.
-  movq %rbx, RETPROBE_INSTANCE_RBX(%rax)
-  movq %rax, %rbx
+  movq %rbx, RETPROBE_INSTANCE_RBX(%rcx)
+  movq %rcx, %rbx
   CFI_RBX_IN_INSTANCE
   testb $RETPROBE_FLAG_ENTRY, RETPROBE_LIST_FLAGS(%rsi)
   jnz .Lentry_handlers
@@ -281,13 +281,10 @@ retprobe_return:
   jae .Lpush_slow
   shlq $RETPROBE_MAGAZINE_SHIFT, %rax
   addq %rsi, %rax
-  movq (%rax), %rcx
-  cmpq RETPROBE_MAGAZINE_HEADER_CAPACITY(%rsi), %rcx
-  jae .Lpush_slow
-  movq %rdx, 8(%rax, %rcx, 8)
+  cmpq $0, RETPROBE_MAGAZINE_FRONT(%rax)
+  jne .Lpush_array
   movq $0, RETPROBE_INSTANCE_LIST(%rdx)  // releases, as R2 of dispatch.cc
-  incq %rcx
-  movq %rcx, (%rax)
+  movq %rdx, RETPROBE_MAGAZINE_FRONT(%rax)
 .Lpush_end:
 .Lleave:
   movq -24(%rsp), %rax
@@ -362,6 +359,27 @@ retprobe_return:
   .cfi_restore_state
   .cfi_same_value %rbx
 
+  // The front is taken: into the array.
+.Lpush_array:  // rdx = instance, rsi = magazines
+  movq retprobe_rseq_offset(%rip), %rcx
+  leaq .Lpush_array_cs(%rip), %rax
+  movq %rax, %fs:RSEQ_CS(%rcx)
+.Lpush_array_start:
+  movl %fs:RSEQ_CPU_ID(%rcx), %eax
+  cmpq RETPROBE_MAGAZINE_HEADER_CPUS(%rsi), %rax
+  jae .Lpush_slow
+  shlq $RETPROBE_MAGAZINE_SHIFT, %rax
+  addq %rsi, %rax
+  movq (%rax), %rcx
+  cmpq RETPROBE_MAGAZINE_HEADER_CAPACITY(%rsi), %rcx
+  jae .Lpush_slow
+  movq %rdx, 8(%rax, %rcx, 8)
+  movq $0, RETPROBE_INSTANCE_LIST(%rdx)  // releases, as R2 of dispatch.cc
+  incq %rcx
+  movq %rcx, (%rax)
+.Lpush_array_end:
+  jmp .Lleave
+
 .Lpush_slow:  // rdx = instance, rsi = magazines
   BUILD_FRAME
   movq %rsi, %rdi
@@ -406,20 +424,44 @@ retprobe_return:
   movq -48(%rsp), %rsi
   jmp *RETPROBE_SITE_BYPASS(%rax)
 
-.Lpop_slow:
+  // The front is empty: from the array.
+.Lpop_array:  // rax = site
+  movq %rax, -56(%rsp)
+.Lpop_array_again:
+  movq retprobe_rseq_offset(%rip), %rdx
+  leaq .Lpop_array_cs(%rip), %rcx
+  movq %rcx, %fs:RSEQ_CS(%rdx)
+.Lpop_array_start:
+  movq RETPROBE_SITE_LIST(%rax), %rsi  // acquires, as A0 of dispatch.cc
+  movl %fs:RSEQ_CPU_ID(%rdx), %edx
+  movq RETPROBE_LIST_MAGAZINES(%rsi), %rcx
+  cmpq RETPROBE_MAGAZINE_HEADER_CPUS(%rcx), %rdx
+  jae .Lpop_slow
+  shlq $RETPROBE_MAGAZINE_SHIFT, %rdx
+  addq %rcx, %rdx
+  movq (%rdx), %rcx
+  testq %rcx, %rcx
+  jle .Lpop_slow
+  movq (%rdx, %rcx, 8), %rax
+  movq %rsi, RETPROBE_INSTANCE_LIST(%rax)  // releases, as R3 of dispatch.cc
+  decq %rcx
+  movq %rcx, (%rdx)
+.Lpop_array_end:
+  movq %rax, %rcx
+  jmp .Ltaken
+
+.Lpop_slow:  // rax = site
+  movq %rax, -56(%rsp)
   BUILD_FRAME
-  movq 48(%rbp), %rdi  // the site
+  movq %rax, %rdi
   call retprobe_take_slow
   movq %rax, %rcx
   DROP_FRAME
-  movq %rcx, %rax
-  testq %rax, %rax
-  jz .Lnone
-  movq RETPROBE_INSTANCE_LIST(%rax), %rsi
-  jmp .Ltaken
-.Lnone:
   movq -56(%rsp), %rax
-  jmp .Lbypass
+  testq %rcx, %rcx
+  jz .Lbypass
+  movq RETPROBE_INSTANCE_LIST(%rcx), %rsi
+  jmp .Ltaken
   .cfi_endproc
 
   // A handler of an exception stands in our caller, whom unwinders cannot tell
@@ -450,23 +492,30 @@ retprobe_landing_pad:
   .byte 0x0f, 0xb9, 0x3d
   .long 0x53053053
 .Lpop_abort:
-  movq -56(%rsp), %rax
   jmp .Lpop_again
+  .byte 0x0f, 0xb9, 0x3d
+  .long 0x53053053
+.Lpop_array_abort:
+  movq -56(%rsp), %rax
+  jmp .Lpop_array_again
   .byte 0x0f, 0xb9, 0x3d
   .long 0x53053053
 .Lpush_abort:
   jmp .Lpush_again
+  .byte 0x0f, 0xb9, 0x3d
+  .long 0x53053053
+.Lpush_array_abort:
+  jmp .Lpush_array
   .popsection
 
   .pushsection __rseq_cs, "aw"
+  .irp section, pop, pop_array, push, push_array
   .balign 32
-.Lpop_cs:
+.L\section\()_cs:
   .long 0, 0
-  .quad .Lpop_start, .Lpop_end - .Lpop_start, .Lpop_abort
-  .balign 32
-.Lpush_cs:
-  .long 0, 0
-  .quad .Lpush_start, .Lpush_end - .Lpush_start, .Lpush_abort
+  .quad .L\section\()_start, .L\section\()_end - .L\section\()_start
+  .quad .L\section\()_abort
+  .endr
   .popsection
 
   .section .note.GNU-stack, "", @progbits
