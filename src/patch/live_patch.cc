@@ -23,7 +23,7 @@ LivePatchFaults live_patch_faults;
 namespace {
 
 constexpr uint8_t kBreakpoint = 0xcc;
-constexpr auto kPatience = std::chrono::seconds(2);
+constexpr auto kPatience = std::chrono::seconds(5);
 
 // Makes every thread that runs fetch its instructions anew before it executes
 // another one of this program.
