@@ -63,7 +63,8 @@ absl::StatusOr<EntryPatch*> PrepareEntryPatch(uintptr_t function, size_t size,
 // been interrupted between the instructions which the jump replaces is moved to
 // their copies; one that a handler of its own interrupted there, too.
 //
-// Errors: kUnavailable, a thread could not be asked or moved within five seconds
+// Errors: kUnavailable, a thread could not be asked or moved within five
+// seconds
 //   (it blocks signals), or the system has no membarrier; kPermissionDenied,
 //   code cannot be written; kFailedPrecondition, someone else has changed the
 //   code since it was looked at. The function is named by its address.
