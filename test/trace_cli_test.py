@@ -191,7 +191,9 @@ class Command(unittest.TestCase):
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             command = subprocess.Popen(
                 [RETPROBE, "trace", "-e", ADD, SAMPLE, "wait"],
-                stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+                stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                # Ignored in background jobs and under nohup.
+                preexec_fn=lambda n=number: signal.signal(n, signal.SIG_DFL))
             self.assertEqual(command.stdout.readline(), b"waiting\n")
             command.send_signal(number)
             _, err = command.communicate(timeout=20)
