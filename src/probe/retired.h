@@ -30,8 +30,6 @@ class Retired {
   // Frees what is out of use now, and dead probes that only such lists named.
   void Reclaim(const InstancePools& pools);
 
-  size_t size() const { return lists_.size(); }
-
  private:
   std::vector<OwnedList> lists_;
   size_t reclaim_at_ = 0;
