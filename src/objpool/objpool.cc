@@ -101,8 +101,7 @@ void FillIn(const Options& options, bool use_rseq, const Topology& topology,
             PoolShape& core) {
   core.use_rseq = use_rseq;
   core.cpus = topology.cpus;
-  core.steal_cpus = topology.cpus;
-  core.steal_order = topology.steal_order.data();
+  core.steal = topology.steal_table();
   core.init = options.init;
   core.init_context = options.init_context;
   core.initial_objects = options.object_count;

@@ -148,10 +148,10 @@ uint32_t PoolCore::Search(uint32_t here, Seen& seen) noexcept {
     index = SearchSlot(row, seen);
     if (index != kNoIndex) return index;
   }
-  const uint16_t* order = steal_order + uint64_t{row} * (steal_cpus - 1);
-  for (uint32_t i = 0; i + 1 < steal_cpus; ++i) {
-    if (order[i] >= cpus) continue;
-    index = SearchSlot(order[i], seen);
+  uint32_t victim = 0;
+  for (StealCursor at(steal, row); at.Next(victim);) {
+    if (victim >= cpus) continue;
+    index = SearchSlot(victim, seen);
     if (index == kNoIndex) continue;
     Count(SlotOf(here).steals);
     return index;

@@ -9,6 +9,7 @@
 #include "arch/arch.h"
 #include "objpool/magazine.h"
 #include "objpool/slot.h"
+#include "topology/steal_order.h"
 
 #ifndef RETPROBE_DEBUG_CHECKS
 #define RETPROBE_DEBUG_CHECKS 0
@@ -29,7 +30,7 @@ struct PoolShape {
   std::byte* objects;
   std::atomic<uint32_t>* links;
   std::atomic<uint8_t>* in_use;  // null without debug checks
-  const uint16_t* steal_order;   // see Topology; rows of steal_cpus - 1
+  StealTable steal;              // of at least `cpus` CPUs
   void (*init)(void* object, void* context);
   void* init_context;
   uint64_t slot_stride;
@@ -38,7 +39,6 @@ struct PoolShape {
   int stride_shift;
   int ring_shift;  // a ring has 1 << ring_shift entries
   uint32_t cpus;
-  uint32_t steal_cpus;  // at least cpus
   uint32_t initial_objects;
   uint32_t max_objects;
   uint32_t normal_capacity;  // the header's capacity when not starved

@@ -8,25 +8,53 @@
 
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
+#include "topology/steal_order.h"
 
 namespace retprobe {
 
-// Where the CPUs are, as plain data; where it came from is forgotten.
+// Where the CPUs and the memory are, as plain data; where it came from is
+// forgotten. CPUs that we must not use now are in like all others: a cgroup's
+// cpuset and an affinity mask may change while we run.
 struct Topology {
-  int cpus = 0;  // ids are below this
+  int cpus = 0;  // ids are below this; it may have holes
 
-  // The NUMA node of each CPU, as the system numbers them; -1 where unknown.
+  // The NUMA node of each CPU, as the system numbers them; -1 where unknown
+  // (holes, CPUs that were offline).
   std::vector<int> node;
 
-  // Row by row, `cpus` - 1 to a row: the other CPUs as seen from CPU 0, 1, ...
-  // nearest first. Among equally near ones each CPU begins elsewhere, so that
-  // thieves do not all turn to the same victim.
-  std::vector<uint16_t> steal_order;
+  // The NUMA nodes' ids, ascending; at least one. Those that have no CPU
+  // (memory of another kind) are among them.
+  std::vector<int> nodes;
 
-  absl::Span<const uint16_t> StealOrder(int cpu) const {
-    return absl::MakeConstSpan(steal_order)
-        .subspan(static_cast<size_t>(cpu) * (cpus - 1), cpus - 1);
+  // Row by row, `nodes.size()` to a row: the nodes as seen from nodes[0],
+  // nodes[1], ..., nearest first, that is itself.
+  std::vector<uint16_t> node_order;
+
+  // What StealCursor reads. The table points into the vectors: it stays valid
+  // when the Topology is moved, but not when it is copied or changed.
+  std::vector<uint16_t> cpu_at;
+  std::vector<uint16_t> place_of;
+  std::vector<uint32_t> first_ring;
+  std::vector<StealRing> rings;
+  StealTable steal_table() const {
+    return {cpu_at.data(), place_of.data(), first_ring.data(), rings.data()};
   }
+
+  // The other CPUs as seen from CPU `cpu`, nearest first: CPUs that share a
+  // core, a cache, a node, a package; then by distance of their NUMA nodes;
+  // among equally near ones, those of the same kind (big or little) first.
+  std::vector<int> StealOrder(int cpu) const;
+
+  bool HasNode(int id) const;
+
+  // Requires: HasNode(id).
+  absl::Span<const uint16_t> NodeOrder(int id) const;
+
+  // Ascending.
+  std::vector<int> CpusOf(int node) const;
+
+  // For messages, as "0-3, 8".
+  std::string NodeList() const;
 };
 
 // More CPUs than this are not told apart: Linux has no more either.
