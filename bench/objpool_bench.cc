@@ -25,7 +25,7 @@
 
 #include "base/cpu.h"
 #include "baselines.h"
-#include "objpool/pool_core.h"
+#include "objpool/objpool_hot.h"
 #include "retprobe/objpool.h"
 
 namespace retprobe::bench {
@@ -159,7 +159,7 @@ int main(int argc, char** argv) {
   Register<Ours<ObjPool::Backend::kAuto, false>>("objpool_call");
   Register<Ours<ObjPool::Backend::kCas, false>>("objpool_cas");
   Register<KernelRing>("kernel_ring");
-  Register<Freelist>("freelist");
+  Register<bench::Freelist>("freelist");
   Register<PercpuFreelist>("percpu_freelist");
   Register<MutexPool>("mutex");
   Register<Malloc>("malloc", false);

@@ -7,7 +7,7 @@
 #include <set>
 
 #include "base/cpu.h"
-#include "objpool/pool_core.h"
+#include "objpool/objpool_hot.h"
 #include "pool_backends.h"
 #include "topology/topology.h"
 

@@ -333,7 +333,8 @@ TEST_CASE("Detach waits for a handler on the instance its caller had last") {
   };
   auto probe = ReturnProbe::Attach(Address(&plain_add), std::move(options));
   REQUIRE(probe.ok());
-  CHECK(plain_add(1, 2) == 3);
+  // The first may find the magazine empty and fill it on its way.
+  for (int i = 0; i < 2; ++i) CHECK(plain_add(1, 2) == 3);
   block = true;
   std::thread caller([] { CHECK(plain_add(2, 3) == 5); });
   while (!inside) std::this_thread::yield();

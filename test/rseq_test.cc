@@ -8,7 +8,8 @@
 
 #include "arch/arch.h"
 #include "base/cpu.h"
-#include "objpool/magazine.h"
+#include "objpool/native.h"
+#include "objpool/state.h"
 #include "pool_stress.h"
 
 namespace retprobe {
@@ -57,6 +58,7 @@ class Magazines {
       : memory_(static_cast<char*>(std::aligned_alloc(
             sizeof(Magazine), (cpus + 1) * sizeof(Magazine)))) {
     std::fill_n(memory_, (cpus + 1) * sizeof(Magazine), 0);
+    header().state = cpus;
     header().cpus = cpus;
     header().capacity = 3;
   }
@@ -67,9 +69,15 @@ class Magazines {
   MagazineHeader& header() { return static_cast<MagazineHeader*>(base())[-1]; }
   Magazine& of(unsigned cpu) { return static_cast<Magazine*>(base())[cpu]; }
   bool Push(void* object) {
-    return arch::RseqMagazinePush(base(), object, RseqOffset());
+    return arch::MagazinePush(base(), object, RseqOffset());
   }
-  void* Pop() { return arch::RseqMagazinePop(base(), RseqOffset()); }
+  // Null: the magazine has none.
+  void* Pop() {
+    const uintptr_t object = arch::MagazinePop(base(), RseqOffset());
+    REQUIRE(object != 0);
+    return object == arch::kLookFurther ? nullptr
+                                        : reinterpret_cast<void*>(object);
+  }
 
  private:
   char* memory_;
@@ -82,43 +90,76 @@ TEST_CASE("a magazine is a stack of its capacity, on each CPU") {
   }
   const test::AffinityGuard affinity;
   Magazines magazines(PossibleCpus());
-  int objects[4];
+  int objects[5];
   for (unsigned i = 0; i < affinity.count(); ++i) {
     const unsigned cpu = affinity.Nth(i);
     test::PinTo(cpu);
     CHECK(magazines.Pop() == nullptr);
-    for (int k = 0; k < 3; ++k) CHECK(magazines.Push(&objects[k]));
-    CHECK(!magazines.Push(&objects[3]));
+    for (int k = 0; k < 4; ++k) CHECK(magazines.Push(&objects[k]));
+    CHECK(!magazines.Push(&objects[4]));
     CHECK(magazines.of(cpu).count == 3);
-    for (int k = 2; k >= 0; --k) CHECK(magazines.Pop() == &objects[k]);
+    CHECK(magazines.Pop() == &objects[0]);  // the front
+    for (int k = 3; k > 0; --k) CHECK(magazines.Pop() == &objects[k]);
     CHECK(magazines.Pop() == nullptr);
   }
 }
 
-TEST_CASE("a frozen magazine and an unknown CPU are kept off") {
+TEST_CASE("frozen words, a shut gate and an unknown CPU are kept off") {
   if (!RseqAvailable()) {
     MESSAGE("skipped: no rseq");
     return;
   }
   const test::AffinityGuard affinity;
-  test::PinTo(affinity.Nth(0));
+  const unsigned cpu = affinity.Nth(0);
+  test::PinTo(cpu);
   Magazines magazines(PossibleCpus());
-  int object;
-  REQUIRE(magazines.Push(&object));
-  int64_t& count = magazines.of(affinity.Nth(0)).count;
-  for (const uint64_t more : {uint64_t{0}, kMagazineConfirmed}) {
-    count = static_cast<int64_t>(kMagazineFrozen | more | 1);
+  int objects[3];
+  Magazine& magazine = magazines.of(cpu);
+  for (const uint64_t more : {uint64_t{0}, kConfirmed}) {
+    const auto frozen = static_cast<int64_t>(kFrozen | more | 1);
+    magazine.front = frozen;
+    magazine.count = frozen;
     CHECK(magazines.Pop() == nullptr);
-    CHECK(!magazines.Push(&object));
-    CHECK(count == static_cast<int64_t>(kMagazineFrozen | more | 1));
+    CHECK(!magazines.Push(&objects[0]));
+    CHECK(magazine.front == frozen);
+    CHECK(magazine.count == frozen);
+    magazine.count = 0;
+    CHECK(magazines.Push(&objects[0]));
+    CHECK(magazine.count == 1);
+    CHECK(magazines.Pop() == &objects[0]);
+    CHECK(magazine.front == frozen);
   }
-  count = 1;
-  magazines.header().cpus = affinity.Nth(0);
+  magazine.front = 0;
+  REQUIRE(magazines.Push(&objects[0]));
+  REQUIRE(magazines.Push(&objects[1]));
+  magazines.header().state = cpu | kUnsettled;
   CHECK(magazines.Pop() == nullptr);
-  CHECK(!magazines.Push(&object));
-  magazines.header().cpus = 0;
+  CHECK(!magazines.Push(&objects[2]));
+  CHECK(magazine.count == 1);
+}
+
+TEST_CASE("a state of nothing is a miss, counted on its CPU") {
+  if (!RseqAvailable()) {
+    MESSAGE("skipped: no rseq");
+    return;
+  }
+  const test::AffinityGuard affinity;
+  const unsigned cpu = affinity.Nth(0);
+  test::PinTo(cpu);
+  Magazines magazines(PossibleCpus());
+  for (const uint64_t state : {uint64_t{0}, kDying, kOneGeneration}) {
+    magazines.header().state = state;
+    CHECK(arch::MagazinePop(magazines.base(), RseqOffset()) == 0);
+  }
+  CHECK(magazines.of(cpu).misses == 3);
+  for (const uint64_t state : {kUnsettled, kCalm, kFresh, kOnePlace}) {
+    magazines.header().state = state;
+    CHECK(magazines.Pop() == nullptr);
+  }
+  magazines.header().state = 0;
+  magazines.header().cpus = cpu;
   CHECK(magazines.Pop() == nullptr);
-  CHECK(count == 1);
+  CHECK(magazines.of(cpu).misses == 3);
 }
 
 }  // namespace

@@ -21,7 +21,8 @@ template <size_t kSize>
   abort();
 }
 
-inline void CheckPop(PoolCore& core, uint32_t index) {
+template <typename Core>
+void CheckPop(Core& core, uint32_t index) {
   if (core.in_use == nullptr) return;
   // relaxed: the pool's own edges order the owners
   if (core.in_use[index].exchange(1, std::memory_order_relaxed) != 0) {
@@ -29,7 +30,8 @@ inline void CheckPop(PoolCore& core, uint32_t index) {
   }
 }
 
-inline void CheckPush(PoolCore& core, void* object) {
+template <typename Core>
+void CheckPush(Core& core, void* object) {
   if (core.in_use == nullptr) return;
   if (!core.Contains(object)) {
     PoolFailure("retprobe: ObjPool: push of an object of somebody else\n");

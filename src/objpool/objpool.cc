@@ -6,14 +6,14 @@
 #include <algorithm>
 #include <bit>
 #include <cerrno>
-#include <cstdlib>
 #include <cstring>
 #include <new>
 
 #include "absl/strings/str_cat.h"
 #include "base/cpu.h"
-#include "base/membarrier.h"
-#include "objpool/pool_core.h"
+#include "objpool/objpool_hot.h"
+#include "objpool/options.h"
+#include "topology/memory.h"
 #include "topology/topology.h"
 
 namespace retprobe {
@@ -21,166 +21,243 @@ namespace {
 
 using Options = ObjPool::Options;
 using Backend = ObjPool::Backend;
+using Placement = ObjPool::Placement;
 
-constexpr uint64_t kMaxObjectSize = uint64_t{1} << 30;
-constexpr uint64_t kMaxAlignment = 4096;
+constexpr uint64_t kPage = 4096;
 constexpr int kMinRingShift = 3;
 constexpr int kMaxRingShift = 16;
 constexpr uint32_t kMaxBatch = 16;
 
-absl::Status OutOfRange(const char* option, uint64_t value, uint64_t least,
-                        uint64_t most) {
-  return absl::InvalidArgumentError(absl::StrCat(
-      "ObjPool: ", option, " is ", value, ", not in ", least, " .. ", most));
-}
+// Where the objects' shares lie: the nodes that have CPUs, or one for all.
+struct Shares {
+  std::vector<int> nodes;  // ids, as the system counts
+  std::vector<uint32_t> cpus;
+  std::vector<uint16_t> of_cpu;
+};
 
-absl::Status Check(const Options& options) {
-  if (options.object_size < 1 || options.object_size > kMaxObjectSize) {
-    return OutOfRange("object_size", options.object_size, 1, kMaxObjectSize);
+Shares ShareOut(const Options& options, const Topology& topology,
+                uint32_t cpus) {
+  Shares shares;
+  shares.of_cpu.resize(cpus, 0);
+  if (options.placement != Placement::kLocal || cpus == 0) {
+    shares.nodes = {options.node};
+    shares.cpus = {std::max<uint32_t>(cpus, 1)};
+    return shares;
   }
-  if (options.object_count > kMaxObjects) {
-    return OutOfRange("object_count", options.object_count, 0, kMaxObjects);
+  for (const int node : topology.nodes) {
+    const std::vector<int> members = topology.CpusOf(node);
+    if (members.empty()) continue;
+    for (const int cpu : members) shares.of_cpu[cpu] = shares.nodes.size();
+    shares.nodes.push_back(node);
+    shares.cpus.push_back(members.size());
   }
-  if (options.max_objects == 0 && options.object_count == 0) {
-    return OutOfRange("object_count", 0, 1, kMaxObjects);
-  }
-  if (options.max_objects != 0 && (options.max_objects < options.object_count ||
-                                   options.max_objects > kMaxObjects)) {
-    return OutOfRange("max_objects", options.max_objects, options.object_count,
-                      kMaxObjects);
-  }
-  if (!std::has_single_bit(options.alignment) ||
-      options.alignment > kMaxAlignment) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("ObjPool: alignment is ", options.alignment,
-                     ", not a power of two in 1 .. ", kMaxAlignment));
-  }
-  if (options.magazine_capacity < -1 ||
-      options.magazine_capacity > RETPROBE_MAGAZINE_SLOTS) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "ObjPool: magazine_capacity is ", options.magazine_capacity,
-        ", not in -1 .. ", RETPROBE_MAGAZINE_SLOTS));
-  }
-  return absl::OkStatus();
-}
-
-// Whether to use rseq.
-absl::StatusOr<bool> ChooseRseq(Backend wanted) {
-  if (wanted == Backend::kCas) return false;
-  if (wanted == Backend::kAuto) {
-    const char* forced = std::getenv("RETPROBE_POOL_BACKEND");
-    if (forced != nullptr && std::strcmp(forced, "cas") == 0) return false;
-  }
-  absl::Status status =
-      RseqAvailable() ? RegisterMembarrier(Membarrier::kRseq)
-                      : absl::UnimplementedError(
-                            "restartable sequences do not work here (glibc "
-                            "2.35, Linux 4.18; valgrind, emulators and "
-                            "glibc.pthread.rseq=0 turn them off)");
-  if (status.ok()) return true;
-  if (wanted == Backend::kAuto) return false;
-  return absl::UnimplementedError(
-      absl::StrCat("ObjPool: backend is kRseq: ", status.message()));
-}
-
-uint64_t RoundUp(uint64_t value, uint64_t multiple) {
-  return (value + multiple - 1) / multiple * multiple;
+  return shares;
 }
 
 // The one mapping that holds a pool: offsets from its beginning.
 struct Layout {
+  uint64_t pool;
   uint64_t magazines;
+  uint64_t ranges;
   uint64_t slots;
+  uint64_t flags;
+  uint64_t node_of_cpu;
   uint64_t links;
   uint64_t in_use;
   uint64_t objects;
   uint64_t end;
 };
 
-void FillIn(const Options& options, bool use_rseq, const Topology& topology,
-            PoolShape& core) {
-  core.use_rseq = use_rseq;
-  core.cpus = topology.cpus;
-  core.steal = topology.steal_table();
-  core.init = options.init;
-  core.init_context = options.init_context;
-  core.initial_objects = options.object_count;
-  core.max_objects = std::max(options.max_objects, options.object_count);
-  core.object_stride = RoundUp(options.object_size, options.alignment);
-  core.stride_shift = std::countr_zero(core.object_stride);
-  const uint64_t odd = core.object_stride >> core.stride_shift;
-  core.stride_inverse = odd;  // right for the 3 lowest bits; each step doubles
+uint64_t RoundUp(uint64_t value, uint64_t multiple) {
+  return (value + multiple - 1) / multiple * multiple;
+}
+
+void SetStride(uint64_t stride, PoolShape<Native>& shape) {
+  shape.object_stride = stride;
+  shape.stride_shift = std::countr_zero(stride);
+  const uint64_t odd = stride >> shape.stride_shift;
+  shape.stride_inverse = odd;  // right for the 3 lowest bits; each step doubles
   for (int bits = 3; bits < 64; bits *= 2) {
-    core.stride_inverse *= 2 - odd * core.stride_inverse;
+    shape.stride_inverse *= 2 - odd * shape.stride_inverse;
   }
+}
 
-  const uint64_t share = (core.max_objects + core.cpus - 1) / core.cpus;
-  core.ring_shift = std::clamp(static_cast<int>(std::bit_width(2 * share - 1)),
-                               kMinRingShift, kMaxRingShift);
-  core.normal_capacity =
-      RETPROBE_DEBUG_CHECKS ? 0
-      : options.magazine_capacity >= 0
+// Everything but addresses. Returns what a CPU may keep to itself.
+uint64_t FillIn(const Options& options, Backend backend,
+                const Topology& topology, PoolShape<Native>& shape) {
+  shape.use_rseq = backend == Backend::kRseq;
+  shape.registered = shape.use_rseq;
+  shape.use_spare = backend == Backend::kCas;
+  shape.cpus = backend == Backend::kFreelist ? 0 : topology.cpus;
+  shape.steal = topology.steal_table();
+  shape.init = options.init;
+  shape.fini = options.fini;
+  shape.context = options.context;
+  shape.initial_objects = options.object_count;
+  shape.max_objects = std::max(options.max_objects, options.object_count);
+  SetStride(RoundUp(options.object_size, options.alignment), shape);
+
+  const uint64_t cpus = std::max<uint64_t>(shape.cpus, 1);
+  const uint64_t share = (shape.max_objects + cpus - 1) / cpus;
+  shape.ring_shift = std::clamp(
+      static_cast<int>(std::bit_width(
+          (options.ring_capacity != 0 ? options.ring_capacity : 2 * share) -
+          1)),
+      kMinRingShift, kMaxRingShift);
+  uint64_t keep =
+      options.magazine_capacity >= 0
           ? options.magazine_capacity
-          : std::clamp<uint64_t>(share / 2, 1, RETPROBE_MAGAZINE_SLOTS);
-  core.batch = std::clamp<uint32_t>(core.normal_capacity / 2, 1, kMaxBatch);
-  if (!use_rseq) {
-    core.normal_capacity = 1;
-    core.batch = 1;
-  }
+          : std::clamp<uint64_t>(share / 2, 1, RETPROBE_MAGAZINE_SLOTS + 1);
+  if (RETPROBE_DEBUG_CHECKS || !shape.use_rseq) keep = 0;
+  shape.use_magazines = keep != 0;
+  shape.batch = std::clamp<uint32_t>(keep / 2, 1, kMaxBatch);
+  shape.growth_chunk =
+      options.growth_chunk != 0 ? options.growth_chunk : shape.batch;
+  // On many CPUs each sees little of what all do.
+  shape.calm_pushes = std::clamp<uint32_t>(64 * shape.cpus, 256, 16384);
+  shape.futile_limit = 32;
 
-  const uint64_t ring = use_rseq ? sizeof(uint32_t) << core.ring_shift : 0;
-  core.slot_stride = RoundUp(sizeof(Slot) + ring, kCacheLine);
+  const uint64_t ring =
+      shape.use_rseq ? sizeof(uint32_t) << shape.ring_shift : 0;
+  shape.slot_stride = RoundUp(sizeof(Slot<Native>) + ring, kCacheLine);
+  return keep;
 }
 
-Layout Plan(const PoolShape& core) {
+Layout Plan(const PoolShape<Native>& shape) {
   Layout layout;
-  layout.magazines =
-      RoundUp(sizeof(PoolCore) + sizeof(MagazineHeader), sizeof(Magazine));
-  layout.slots = layout.magazines + core.cpus * sizeof(Magazine);
-  layout.links = layout.slots + (core.cpus + uint64_t{1}) * core.slot_stride;
-  layout.in_use = layout.links + core.max_objects * sizeof(uint32_t);
-  layout.objects =
-      RoundUp(layout.in_use + (RETPROBE_DEBUG_CHECKS ? core.max_objects : 0),
-              kMaxAlignment);
-  layout.end = layout.objects + core.max_objects * core.object_stride;
+  const uint64_t places = uint64_t{shape.cpus} + shape.nodes;
+  layout.pool = RoundUp(sizeof(PoolCore), alignof(ObjPool));
+  layout.magazines = RoundUp(
+      layout.pool + sizeof(ObjPool) + sizeof(MagazineHeader), sizeof(Magazine));
+  layout.ranges = layout.magazines +
+                  (shape.use_magazines ? shape.cpus * sizeof(Magazine) : 0);
+  layout.slots = layout.ranges + shape.nodes * sizeof(ObjectRange<Native>);
+  layout.flags = layout.slots + places * shape.slot_stride;
+  layout.node_of_cpu = layout.flags + places * sizeof(uint64_t);
+  layout.links =
+      RoundUp(layout.node_of_cpu + shape.cpus * sizeof(uint16_t), kCacheLine);
+  layout.in_use = layout.links + shape.max_objects * sizeof(uint32_t);
+  layout.objects = RoundUp(
+      layout.in_use + (RETPROBE_DEBUG_CHECKS ? shape.max_objects : 0), kPage);
+  layout.end = layout.objects + shape.max_objects * shape.object_stride;
   return layout;
-}
-
-// Makes a pool of `memory`, which is zero.
-PoolCore* Furnish(std::byte* memory, const Layout& layout,
-                  const PoolShape& shape) {
-  auto* core = new (memory) PoolCore();
-  static_cast<PoolShape&>(*core) = shape;
-  core->magazines = memory + layout.magazines;
-  core->slots = memory + layout.slots;
-  core->objects = memory + layout.objects;
-  core->links = reinterpret_cast<std::atomic<uint32_t>*>(memory + layout.links);
-  core->in_use =
-      RETPROBE_DEBUG_CHECKS
-          ? reinterpret_cast<std::atomic<uint8_t>*>(memory + layout.in_use)
-          : nullptr;
-  core->header().cpus = shape.use_rseq ? shape.cpus : 0;
-  core->header().capacity = shape.normal_capacity;
-  core->header().core = core;
-  for (uint32_t index = 0; index < shape.initial_objects; ++index) {
-    core->Create(index);
-  }
-  return core;
 }
 
 }  // namespace
 
+// What Create does, and what undoes it.
+struct PoolSetUp {
+  static ObjPool* Furnish(std::byte* memory, const Layout& layout,
+                          const PoolShape<Native>& shape, const Shares& shares,
+                          uint64_t keep, Backend backend);
+  static absl::Status Place(PoolCore& core, const Options& options,
+                            const Shares& shares);
+  static void Release(MagazineHeader& header);
+};
+
+// Makes a pool of `memory`, which is zero.
+ObjPool* PoolSetUp::Furnish(std::byte* memory, const Layout& layout,
+                            const PoolShape<Native>& shape,
+                            const Shares& shares, uint64_t keep,
+                            Backend backend) {
+  auto* core = new (memory) PoolCore();
+  static_cast<PoolShape<Native>&>(*core) = shape;
+  core->memory = memory;
+  core->mapped = layout.end;
+  core->objects_mapped = layout.end - layout.objects;
+  core->release = Release;
+  core->magazines = memory + layout.magazines;
+  core->ranges = reinterpret_cast<ObjectRange<Native>*>(memory + layout.ranges);
+  core->slots = memory + layout.slots;
+  core->flags = reinterpret_cast<std::atomic<uint64_t>*>(memory + layout.flags);
+  core->links = reinterpret_cast<std::atomic<uint32_t>*>(memory + layout.links);
+  core->objects = memory + layout.objects;
+  if (RETPROBE_DEBUG_CHECKS) {
+    core->in_use =
+        reinterpret_cast<std::atomic<uint8_t>*>(memory + layout.in_use);
+  }
+  auto* node_of_cpu = reinterpret_cast<uint16_t*>(memory + layout.node_of_cpu);
+  std::copy(shares.of_cpu.begin(), shares.of_cpu.end(), node_of_cpu);
+  core->node_of_cpu = node_of_cpu;
+
+  // Each node's share by its CPUs, what is left over to the last.
+  uint64_t cpus = 0;
+  uint64_t all_cpus = 0;
+  for (const uint32_t count : shares.cpus) all_cpus += count;
+  uint32_t begin = 0;
+  uint32_t initial = 0;
+  for (uint32_t node = 0; node < shape.nodes; ++node) {
+    cpus += shares.cpus[node];
+    ObjectRange<Native>& range = core->ranges[node];
+    const auto upto = [&](uint64_t all) {
+      return static_cast<uint32_t>(all * cpus / all_cpus);
+    };
+    range.begin = begin;
+    range.initial_end = begin + upto(shape.initial_objects) - initial;
+    range.end = std::max(upto(shape.max_objects), range.initial_end);
+    initial = upto(shape.initial_objects);
+    begin = range.end;
+  }
+
+  core->live = shape.initial_objects;
+  core->limit = shape.max_objects;
+  MagazineHeader& header = core->header();
+  header.cpus = shape.use_magazines ? shape.cpus : 0;
+  header.capacity = keep != 0 ? keep - 1 : 0;
+  header.core = core;
+  header.state = kFresh | (keep != 0 ? shape.cpus | kUnsettled : 0);
+  header.pool = new (memory + layout.pool) ObjPool(core, backend);
+  return header.pool;
+}
+
+absl::Status PoolSetUp::Place(PoolCore& core, const Options& options,
+                              const Shares& shares) {
+  // Metadata is touched by each CPU for itself; no page is worth 2 MiB.
+  const auto metadata = static_cast<uint64_t>(
+      core.objects - static_cast<std::byte*>(core.memory));
+  AllowHugePages(core.memory, metadata, false).IgnoreError();
+  if (options.huge_pages) {
+    AllowHugePages(core.objects, core.objects_mapped, true).IgnoreError();
+  }
+  if (options.placement == Placement::kInterleave) {
+    return InterleaveMemory(core.objects, core.objects_mapped);
+  }
+  if (options.placement == Placement::kNode) {
+    return BindMemory(core.objects, core.objects_mapped, options.node);
+  }
+  if (core.nodes == 1) return absl::OkStatus();
+  for (uint32_t node = 0; node < core.nodes; ++node) {
+    const auto at = [&core](uint32_t index) {
+      return RoundUp(index * core.object_stride, kPage);
+    };
+    const uint64_t begin = at(core.ranges[node].begin);
+    const uint64_t end = std::min(at(core.ranges[node].end),
+                                  RoundUp(core.objects_mapped, kPage));
+    if (begin >= end) continue;
+    absl::Status status =
+        BindMemory(core.objects + begin, end - begin, shares.nodes[node]);
+    // A machine made up for a test has nodes that this one has not.
+    if (!status.ok() && options.topology == nullptr) return status;
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<std::unique_ptr<ObjPool>> ObjPool::Create(
     const Options& options) {
-  if (absl::Status status = Check(options); !status.ok()) return status;
-  const absl::StatusOr<bool> use_rseq = ChooseRseq(options.backend);
-  if (!use_rseq.ok()) return use_rseq.status();
+  const Topology& topology =
+      options.topology != nullptr ? *options.topology : SystemTopology();
+  if (absl::Status status = CheckOptions(options, topology); !status.ok()) {
+    return status;
+  }
+  const absl::StatusOr<Backend> backend = ChooseBackend(options.backend);
+  if (!backend.ok()) return backend.status();
   PrepareCurrentCpu();
 
-  PoolShape shape = {};
-  FillIn(options, *use_rseq,
-         options.topology != nullptr ? *options.topology : SystemTopology(),
-         shape);
+  PoolShape<Native> shape = {};
+  const uint64_t keep = FillIn(options, *backend, topology, shape);
+  const Shares shares = ShareOut(options, topology, shape.cpus);
+  shape.nodes = shares.nodes.size();
+  shape.push_home = options.push_home && shape.nodes > 1;
   const Layout layout = Plan(shape);
   void* memory = mmap(nullptr, layout.end, PROT_READ | PROT_WRITE,
                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -190,73 +267,44 @@ absl::StatusOr<std::unique_ptr<ObjPool>> ObjPool::Create(
                      " bytes (max_objects ", shape.max_objects, " of ",
                      shape.object_stride, " bytes): ", strerror(errno)));
   }
-  PoolCore* core = Furnish(static_cast<std::byte*>(memory), layout, shape);
-  return std::unique_ptr<ObjPool>(new ObjPool(core, layout.end));
+  std::unique_ptr<ObjPool> pool(PoolSetUp::Furnish(
+      static_cast<std::byte*>(memory), layout, shape, shares, keep, *backend));
+  PoolCore& core = *pool->core_;
+  absl::Status status = PoolSetUp::Place(core, options, shares);
+  if (!status.ok()) return status;
+  for (uint32_t node = 0; node < core.nodes; ++node) {
+    const ObjectRange<Native>& range = core.ranges[node];
+    for (uint32_t i = range.begin; i < range.initial_end; ++i) core.Create(i);
+  }
+  core.released = options.release;
+  return pool;
 }
 
-ObjPool::ObjPool(PoolCore* core, size_t mapped) noexcept
+ObjPool::ObjPool(PoolCore* core, Backend backend) noexcept
     : magazines_(core->magazines),
       rseq_(RseqOffset()),
       core_(core),
-      mapped_(mapped) {
-  core->header().pool = this;
+      backend_(backend) {}
+
+// Calls nothing that a signal handler may not.
+void PoolSetUp::Release(MagazineHeader& header) {
+  const auto& core = *static_cast<const PoolCore*>(header.core);
+  if (core.released != nullptr) core.released(core.context);
+  munmap(core.memory, core.mapped);
 }
 
-ObjPool::~ObjPool() { munmap(core_, mapped_); }
-
-void* ObjPool::Pop() noexcept { return PoolCore::Pop(magazines_, rseq_); }
-
-void ObjPool::Push(void* object) noexcept {
-  PoolCore::Push(magazines_, object, rseq_);
-}
-
-size_t ObjPool::Drain(int cpu) noexcept {
-  return cpu >= 0 ? core_->DrainCpu(static_cast<uint32_t>(cpu)) : 0;
-}
-
-bool ObjPool::Contains(const void* object) const noexcept {
-  return core_->Contains(object);
-}
-
-size_t ObjPool::IndexOf(const void* object) const noexcept {
-  return core_->Index(object);
-}
-
-void* ObjPool::ObjectAt(size_t index) const noexcept {
-  return index < core_->max_objects
-             ? core_->ObjectAt(static_cast<uint32_t>(index))
-             : nullptr;
-}
-
-size_t ObjPool::created() const noexcept { return core_->created(); }
-
-size_t ObjPool::capacity() const noexcept { return core_->max_objects; }
-
-ObjPool::Backend ObjPool::backend() const noexcept {
-  return core_->use_rseq ? Backend::kRseq : Backend::kCas;
-}
-
-int ObjPool::magazine_capacity() const noexcept {
-  if (!core_->use_rseq) return 0;
-  // relaxed: a hint
-  return static_cast<int>(std::atomic_ref<uint64_t>(core_->header().capacity)
-                              .load(std::memory_order_relaxed));
-}
-
-ObjPool::Stats ObjPool::GetStats() const noexcept {
-  Stats stats;
-  for (uint32_t i = 0; i <= core_->cpus; ++i) {
-    const Slot& slot = core_->SlotOf(i);
-    // relaxed, all: statistics
-    stats.pushes +=
-        slot.tail.load(std::memory_order_relaxed) +
-        (slot.freelist.load(std::memory_order_relaxed) >> kIndexBits);
-    stats.steals += slot.steals.load(std::memory_order_relaxed);
-    stats.drains += slot.drains.load(std::memory_order_relaxed);
-    stats.misses += slot.misses.load(std::memory_order_relaxed);
+void ObjPool::operator delete(ObjPool* pool,
+                              std::destroying_delete_t) noexcept {
+  PoolCore& core = *pool->core_;
+  if (core.fini != nullptr) {
+    core.ForEachObject(
+        [&core](void* object) { core.fini(object, core.context); });
   }
-  stats.grown = core_->created() - core_->initial_objects;
-  return stats;
+  PoolSetUp::Release(core.header());
+}
+
+void ObjPool::Fini(std::unique_ptr<ObjPool> pool) noexcept {
+  pool.release()->core_->Fini();
 }
 
 }  // namespace retprobe

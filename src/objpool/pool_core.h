@@ -6,161 +6,229 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "arch/arch.h"
+#include "base/cache_line.h"
+#include "objpool/freelist.h"
 #include "objpool/magazine.h"
+#include "objpool/occupancy.h"
 #include "objpool/slot.h"
+#include "objpool/state.h"
 #include "topology/steal_order.h"
 
 #ifndef RETPROBE_DEBUG_CHECKS
 #define RETPROBE_DEBUG_CHECKS 0
 #endif
 
-// The slow paths as the trampoline calls them; defined in objpool_hot.cc.
-extern "C" {
-void* retprobe_pop_slow(void* magazines) noexcept;
-void retprobe_push_slow(void* magazines, void* object) noexcept;
-}
-
 namespace retprobe {
 
+// A node's share of the objects, by index. What was never handed out begins at
+// `fresh`; below `initial_end` it exists from the start.
+template <typename P>
+struct alignas(kCacheLine) ObjectRange {
+  typename P::template Atomic<uint32_t> fresh;
+  uint32_t begin;
+  uint32_t initial_end;
+  uint32_t end;
+};
+
 // What Create decides; never changes after.
+template <typename P>
 struct PoolShape {
+  template <typename T>
+  using Atomic = typename P::template Atomic<T>;
+
   std::byte* magazines;
-  std::byte* slots;  // cpus + 1 of them; the last is the overflow's
+  std::byte* slots;  // `cpus` CPUs' and `nodes` depots
   std::byte* objects;
-  std::atomic<uint32_t>* links;
-  std::atomic<uint8_t>* in_use;  // null without debug checks
-  StealTable steal;              // of at least `cpus` CPUs
+  Atomic<uint32_t>* links;
+  Atomic<uint64_t>* flags;      // of places; see occupancy.h
+  ObjectRange<P>* ranges;       // `nodes` of them
+  Atomic<uint8_t>* in_use;      // null without debug checks
+  StealTable steal;             // of at least `cpus` CPUs
+  const uint16_t* node_of_cpu;  // 0 .. nodes - 1
   void (*init)(void* object, void* context);
-  void* init_context;
+  void (*fini)(void* object, void* context);
+  void* context;
+  void (*release)(BasicMagazineHeader<P>& header);  // the last came home
   uint64_t slot_stride;
   uint64_t object_stride;
   uint64_t stride_inverse;
   int stride_shift;
   int ring_shift;  // a ring has 1 << ring_shift entries
   uint32_t cpus;
+  uint32_t nodes;
   uint32_t initial_objects;
   uint32_t max_objects;
-  uint32_t normal_capacity;  // the header's capacity when not starved
-  uint32_t batch;            // objects to move at once
-  bool use_rseq;
+  uint32_t batch;         // objects to move at once
+  uint32_t growth_chunk;  // objects to make at once
+  uint32_t calm_pushes;   // of one CPU, that open the pool again
+  uint32_t futile_limit;  // searches of one CPU, that clear flags
+  bool use_rseq;          // rings
+  bool use_magazines;     // only with rings
+  bool registered;        // CPU ids come from the rseq registration
+  bool use_spare;
+  bool push_home;
 };
 
 // A pool without its set-up: what probed calls run. Everything here is
 // lock-free, async-signal-safe, and calls nothing outside the library but the
-// creation callback (and the kernel, to drain). Lives in the pool's own memory;
-// ObjPool::Create fills it in.
-struct PoolCore : PoolShape {
-  // Takes an object: what the fast path does, then the slow one.
-  static void* Pop(void* magazines, ptrdiff_t rseq) noexcept {
-    void* object = arch::RseqMagazinePop(magazines, rseq);
-    return object != nullptr ? object : retprobe_pop_slow(magazines);
-  }
-  static void Push(void* magazines, void* object, ptrdiff_t rseq) noexcept {
-    if (!arch::RseqMagazinePush(magazines, object, rseq)) {
-      retprobe_push_slow(magazines, object);
-    }
-  }
+// callbacks (and the kernel, for a barrier). Lives in the pool's own memory,
+// which is zero before; ObjPool::Create fills in the shape.
+//
+// Public calls are defined in popping.h and pushing.h, the ways objects leave
+// other CPUs' magazines in closing.h, how many there are in sizing.h.
+template <typename P>
+struct BasicPoolCore : PoolShape<P> {
+  template <typename T>
+  using Atomic = typename P::template Atomic<T>;
+  using Magazine = BasicMagazine<P>;
+  using Header = BasicMagazineHeader<P>;
 
   void* PopSlow() noexcept;
   void PushSlow(void* object) noexcept;
 
-  // Takes everything out of CPU `from`'s magazine, ring and freelist, to where
-  // all CPUs look. Returns how many objects. `from` may be `cpus`: the overflow
-  // list, which is then left alone.
+  // Takes everything out of CPU `from`'s slot and magazine, to its node's
+  // depot. Returns how many objects.
   uint32_t DrainCpu(uint32_t from) noexcept;
+
+  // Object `index`, which the caller has, ceases to exist.
+  void Drop(uint32_t index) noexcept;
+  // Makes them `count`, and at most `most` later, as ObjPool::Resize.
+  bool Resize(uint64_t count, uint64_t most) noexcept;
+  // From now on objects are retired as they come home; the last one's retiring
+  // releases the pool.
+  void Fini() noexcept;
 
   // Makes object `index`, which nobody has yet.
   void Create(uint32_t index) noexcept;
 
-  // Objects with an index below this exist or are just being made.
-  uint32_t created() const noexcept {
-    // relaxed: links[] say which are complete
-    const uint32_t handed_out = fresh.load(std::memory_order_relaxed);
-    return handed_out > initial_objects ? handed_out : initial_objects;
-  }
-  // Object `index`, in use or not; null while it is not complete.
+  // Object `index`, in use or not; null while it does not exist.
   // Requires: index < max_objects.
   void* ObjectAt(uint32_t index) const noexcept {
     // A6 <- R6: the object is as its creation left it.
-    return links[index].load(std::memory_order_acquire) != 0 ? Object(index)
-                                                             : nullptr;
+    return (this->links[index].load(std::memory_order_acquire) & kCreated) != 0
+               ? Object(index)
+               : nullptr;
   }
   // Calls `visit(object)` for every object, in use or not.
   template <typename Visitor>
   void ForEachObject(Visitor&& visit) const {
-    const uint32_t end = created();
-    for (uint32_t index = 0; index < end; ++index) {
-      if (void* object = ObjectAt(index)) visit(object);
+    for (uint32_t node = 0; node < this->nodes; ++node) {
+      const uint32_t end = HandedOut(this->ranges[node]);
+      for (uint32_t i = this->ranges[node].begin; i < end; ++i) {
+        if (void* object = ObjectAt(i)) visit(object);
+      }
     }
+  }
+  // The indices of `range` below this exist, did, or are just being made.
+  uint32_t HandedOut(const ObjectRange<P>& range) const noexcept {
+    // relaxed: links[] say which are complete
+    const uint32_t fresh =
+        range.begin + range.fresh.load(std::memory_order_relaxed);
+    return fresh > range.initial_end ? fresh : range.initial_end;
   }
 
   bool Contains(const void* object) const noexcept {
-    const auto offset =
-        static_cast<uint64_t>(static_cast<const std::byte*>(object) - objects);
-    return offset < uint64_t{max_objects} * object_stride &&
-           Index(object) * uint64_t{object_stride} == offset;
+    const auto offset = static_cast<uint64_t>(
+        static_cast<const std::byte*>(object) - this->objects);
+    return offset < uint64_t{this->max_objects} * this->object_stride &&
+           Index(object) * uint64_t{this->object_stride} == offset;
   }
   // Requires: Contains(object). An exact division: by the odd part of the
   // stride as its inverse modulo 2^64, by the rest as a shift.
   uint32_t Index(const void* object) const noexcept {
-    const auto offset =
-        static_cast<uint64_t>(static_cast<const std::byte*>(object) - objects);
-    return static_cast<uint32_t>((offset >> stride_shift) * stride_inverse);
+    const auto offset = static_cast<uint64_t>(
+        static_cast<const std::byte*>(object) - this->objects);
+    return static_cast<uint32_t>((offset >> this->stride_shift) *
+                                 this->stride_inverse);
   }
   void* Object(uint32_t index) const noexcept {
-    return objects + uint64_t{index} * object_stride;
+    return this->objects + uint64_t{index} * this->object_stride;
   }
 
-  Slot& SlotOf(uint32_t cpu) const noexcept {
-    return *reinterpret_cast<Slot*>(slots + uint64_t{cpu} * slot_stride);
+  uint32_t places() const noexcept { return this->cpus + this->nodes; }
+  // Place `cpu`, or `cpus` + node.
+  Slot<P>& SlotOf(uint32_t place) const noexcept {
+    return *reinterpret_cast<Slot<P>*>(this->slots +
+                                       uint64_t{place} * this->slot_stride);
   }
   Magazine& MagazineOf(uint32_t cpu) const noexcept {
-    return reinterpret_cast<Magazine*>(magazines)[cpu];
+    return reinterpret_cast<Magazine*>(this->magazines)[cpu];
   }
-  MagazineHeader& header() const noexcept {
-    return reinterpret_cast<MagazineHeader*>(magazines)[-1];
+  Header& header() const noexcept {
+    return reinterpret_cast<Header*>(this->magazines)[-1];
   }
 
-  // Read by misses, written on change.
-  alignas(kCacheLine) std::atomic<uint32_t> missed_recently;
-
-  // The object to hand out next that never was. Written by whoever grows.
-  alignas(kCacheLine) std::atomic<uint32_t> fresh;
-  std::atomic<uint64_t> freezes;
+  // Objects that exist and are not retired; once Fini was called, with kFini
+  // and one more for Fini itself.
+  static constexpr uint64_t kFini = uint64_t{1} << 63;
+  alignas(kCacheLine) Atomic<uint64_t> live;
+  Atomic<uint64_t> limit;      // of live, for growth
+  Atomic<uint64_t> surplus;    // objects to retire as they come home
+  Freelist<P> retired;         // those that may be made again
+  Atomic<uint64_t> freezes;    // see magazine.h
+  Atomic<uint64_t> clearings;  // see occupancy.h
+  Atomic<uint64_t> drains;
+  Atomic<uint64_t> grown;
 
  private:
-  // Pushes that slots had seen before, and after, they were found empty.
-  struct Seen {
-    uint64_t before = 0;
-    uint64_t after = 0;
-  };
+  static constexpr uint32_t kMaxBatch = 16;
 
-  uint32_t HereSlot() const noexcept;
-  uint32_t TakeShared(uint32_t from, uint32_t most) noexcept;
-  uint32_t TakeFresh(uint32_t limit) noexcept;
-  uint32_t Search(uint32_t here, Seen& seen) noexcept;
-  uint32_t SearchSlot(uint32_t cpu, Seen& seen) noexcept;
-  uint32_t TakeAny(uint32_t here) noexcept;
+  Occupancy<P> occupancy() noexcept {
+    return Occupancy<P>(header().state, this->flags);
+  }
+  uint64_t ring_mask() const noexcept {
+    return (uint64_t{1} << this->ring_shift) - 1;
+  }
+  uint32_t NodeOf(uint32_t place) const noexcept {
+    return place < this->cpus ? this->node_of_cpu[place] : place - this->cpus;
+  }
+
+  // popping.h
+  uint32_t Here() const noexcept;
+  uint32_t TakeAny(uint32_t here, bool grow) noexcept;
+  uint32_t Search(uint32_t here, uint64_t state, uint64_t& pushes) noexcept;
+  uint32_t TakeOpen(uint32_t here) noexcept;
+  uint32_t TakeShared(uint32_t place, uint32_t most) noexcept;
+  uint32_t TakeFresh(uint32_t here, bool grow) noexcept;
+  uint32_t TakeInitial(ObjectRange<P>& range) noexcept;
+  uint32_t Advance(ObjectRange<P>& range, uint32_t end,
+                   uint32_t& count) noexcept;
+  void NothingFound(uint32_t here) noexcept;
+  bool IsPlaceEmpty(uint32_t place) noexcept;
+  void ClearEmptyPlaces() noexcept;
+  uint64_t PushesTo(uint32_t place) const noexcept;
+  uint64_t Pushes() noexcept;
+  void CountMiss(uint32_t here) noexcept;
+
+  // pushing.h
   void Cache(uint32_t index) noexcept;
   void Share(uint32_t index) noexcept;
+  void PutInto(uint32_t place, uint32_t index) noexcept;
+  bool IsSurplus() noexcept;
+  void Ease(uint32_t here) noexcept;
+  uint32_t HomeOf(uint32_t index) const noexcept;
 
-  // drain_hot.cc
-  uint32_t TakePrivate(uint32_t here) noexcept;
-  uint32_t TakeFrozen(Magazine& magazine) noexcept;
-  int64_t Freeze(Magazine& magazine) noexcept;
-  void Thaw(Magazine& magazine) noexcept;
-  bool Starve() noexcept;
-  void EaseStarvation(Slot& slot) noexcept;
+  // closing.h
+  struct FrozenWord {
+    Atomic<int64_t>* word;
+    int64_t frozen;
+    uint32_t cpu;
+  };
+  int64_t Freeze(Atomic<int64_t>& word, bool front) noexcept;
+  int FreezeMagazine(uint32_t cpu, FrozenWord* frozen) noexcept;
+  void Confirm(const FrozenWord& frozen) noexcept;
+  uint32_t TakeFrozen(uint32_t cpu) noexcept;
+  void ConfirmFrozen(uint32_t cpu) noexcept;
+  void Close() noexcept;
+  bool Settle() noexcept;
 
-  // Whether somebody went without: then pushes leave the magazines alone, which
-  // the capacity tells the fast path. (A pool without rseq or magazines uses
-  // the word for this alone.)
-  bool Starved() const noexcept {
-    // relaxed: a hint
-    return std::atomic_ref<uint64_t>(header().capacity)
-               .load(std::memory_order_relaxed) == 0;
-  }
+  // sizing.h
+  uint32_t Make(uint32_t node, uint32_t count) noexcept;
+  uint32_t MakeOne(uint32_t node) noexcept;
+  uint32_t Grow(uint32_t count) noexcept;
+  void MayGrow() noexcept;
+  void Retire(uint32_t index) noexcept;
+  uint32_t RetireIdle() noexcept;
 };
 
 }  // namespace retprobe

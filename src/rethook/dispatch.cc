@@ -5,7 +5,7 @@
 
 #include <atomic>
 
-#include "objpool/pool_core.h"
+#include "objpool/objpool_hot.h"
 #include "rethook/entering.h"
 #include "rethook/guard.h"
 #include "rethook/trampoline.h"

@@ -65,7 +65,7 @@ class StealCursor {
     const uint32_t hole = ring_->hole_end - ring_->hole_begin;
     const uint32_t shift = own_place_ - (hole != 0 ? ring_->hole_begin : 0);
     left_ = whole - hole;
-    place_ = ring_->hole_end + shift % left_;
+    place_ = ring_->hole_end + (shift < left_ ? shift : shift % left_);
     if (place_ >= ring_->end) place_ -= whole;
   }
 

@@ -44,7 +44,7 @@
 
 #include "arch/x86_64/frame.h"
 #include "arch/x86_64/vectors.inc"
-#include "objpool/magazine.h"
+#include "retprobe/arch/x86_64/magazine.h"
 
 #define RSEQ_CPU_ID 4
 #define RSEQ_CS 8
@@ -210,13 +210,13 @@ retprobe_entry:
   movq RETPROBE_SITE_LIST(%rax), %rsi  // acquires, as A0 of dispatch.cc
   movl %fs:RSEQ_CPU_ID(%rdx), %edx
   movq RETPROBE_LIST_MAGAZINES(%rsi), %rcx
-  cmpq RETPROBE_MAGAZINE_HEADER_CPUS(%rcx), %rdx
+  cmpw RETPROBE_MAGAZINE_HEADER_STATE(%rcx), %dx
   jae .Lpop_slow
   shlq $RETPROBE_MAGAZINE_SHIFT, %rdx
   addq %rcx, %rdx
   movq RETPROBE_MAGAZINE_FRONT(%rdx), %rcx
   testq %rcx, %rcx
-  jz .Lpop_array
+  jle .Lpop_array
   movq %rsi, RETPROBE_INSTANCE_LIST(%rcx)  // releases, as R3 of dispatch.cc
   movq $0, RETPROBE_MAGAZINE_FRONT(%rdx)
 .Lpop_end:
@@ -277,7 +277,7 @@ retprobe_return:
   movq %rax, %fs:RSEQ_CS(%rcx)
 .Lpush_start:
   movl %fs:RSEQ_CPU_ID(%rcx), %eax
-  cmpq RETPROBE_MAGAZINE_HEADER_CPUS(%rsi), %rax
+  cmpw RETPROBE_MAGAZINE_HEADER_STATE(%rsi), %ax
   jae .Lpush_slow
   shlq $RETPROBE_MAGAZINE_SHIFT, %rax
   addq %rsi, %rax
@@ -366,7 +366,7 @@ retprobe_return:
   movq %rax, %fs:RSEQ_CS(%rcx)
 .Lpush_array_start:
   movl %fs:RSEQ_CPU_ID(%rcx), %eax
-  cmpq RETPROBE_MAGAZINE_HEADER_CPUS(%rsi), %rax
+  cmpw RETPROBE_MAGAZINE_HEADER_STATE(%rsi), %ax
   jae .Lpush_slow
   shlq $RETPROBE_MAGAZINE_SHIFT, %rax
   addq %rsi, %rax
@@ -435,7 +435,7 @@ retprobe_return:
   movq RETPROBE_SITE_LIST(%rax), %rsi  // acquires, as A0 of dispatch.cc
   movl %fs:RSEQ_CPU_ID(%rdx), %edx
   movq RETPROBE_LIST_MAGAZINES(%rsi), %rcx
-  cmpq RETPROBE_MAGAZINE_HEADER_CPUS(%rcx), %rdx
+  cmpw RETPROBE_MAGAZINE_HEADER_STATE(%rcx), %dx
   jae .Lpop_slow
   shlq $RETPROBE_MAGAZINE_SHIFT, %rdx
   addq %rcx, %rdx

@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef RETPROBE_ARCH_X86_64_MAGAZINE_H_
+#define RETPROBE_ARCH_X86_64_MAGAZINE_H_
+
+// The pool's first tier: per CPU a few object pointers that only restartable
+// sequences on that CPU change, here and in the trampoline's assembly. The
+// layout is a contract between the two and the library's slow paths
+// (src/objpool/magazine.h); it is part of the library's binary interface.
+//
+//   magazines - 64:  header
+//   magazines + (cpu << RETPROBE_MAGAZINE_SHIFT):  that CPU's magazine
+//
+// The header's state begins with the gate: how many CPUs may use their
+// magazines, or 0 while the pool is closed. Compared as 16 bits, unsigned, with
+// the CPU id, which sends threads without a registration (-1, -2) away, too.
+//
+// A magazine is a pointer, the front, and a stack, the array with its count:
+//
+// Pop:  object = front; if (object > 0) commit front = 0
+//       else if (count > 0) object = objects[count - 1], commit count = count-1
+// Push: if (front == 0) commit front = object
+//       else if (count < capacity) objects[count] = object,
+//                                  commit count = count + 1
+//
+// Both words are negative while frozen, which fails the signed comparisons of
+// the pop and the unsigned ones of the push. A pop and a push in turn meet in
+// the front: the second waits for one store-to-load forwarding of the first,
+// where a count takes two and two additions.
+//
+// A section's last instruction is its only lasting store.
+#define RETPROBE_MAGAZINE_SHIFT 9
+#define RETPROBE_MAGAZINE_SLOTS 61
+#define RETPROBE_MAGAZINE_MISSES 496
+#define RETPROBE_MAGAZINE_FRONT 504
+#define RETPROBE_MAGAZINE_HEADER_STATE -64
+#define RETPROBE_MAGAZINE_HEADER_CAPACITY -56
+#define RETPROBE_MAGAZINE_HEADER_CPUS -48
+
+// The bits of the state that say where objects may be; the rest counts.
+#define RETPROBE_STATE_WHERE_BITS 40
+
+#ifndef __ASSEMBLER__
+#include <cstddef>
+#include <cstdint>
+
+// Restartable sequences on glibc's registration. Of the thread's rseq area only
+// rseq_cs is written; it is left set at the end (the kernel clears it when it
+// next looks). `rseq` is __rseq_offset everywhere: the area's distance from the
+// thread pointer.
+//
+// The section flag "?" puts each table beside the code it describes, into the
+// same COMDAT group, so that these functions may be inline.
+#define RETPROBE_RSEQ_BEGIN(scratch)            \
+  ".pushsection __rseq_cs, \"aw?\"\n\t"         \
+  ".balign 32\n"                                \
+  "70:\t.long 0, 0\n\t"                         \
+  ".quad 72f, 73f - 72f, 74f\n\t"               \
+  ".popsection\n\t"                             \
+  ".pushsection __rseq_cs_ptr_array, \"aw?\"\n" \
+  "\t.quad 70b\n\t"                             \
+  ".popsection\n"                               \
+  "71:\tleaq 70b(%%rip), " scratch              \
+  "\n\t"                                        \
+  "movq " scratch                               \
+  ", %%fs:8(%[rseq])\n"                         \
+  "72:\n\t"
+
+// Directly behind the one store that commits. The signature in front of the
+// abort handler reads as `ud1 0x53053053(%rip), %edi`.
+#define RETPROBE_RSEQ_END(abort_to)        \
+  "73:\n\t"                                \
+  ".pushsection __rseq_failure, \"ax?\"\n" \
+  "\t.byte 0x0f, 0xb9, 0x3d\n\t"           \
+  ".long 0x53053053\n"                     \
+  "74:\tjmp " abort_to                     \
+  "\n\t"                                   \
+  ".popsection\n"
+
+namespace retprobe::arch {
+
+// What MagazinePop returns when the slow path must look.
+inline constexpr uintptr_t kLookFurther = 1;
+
+// Takes the object that was put last into this CPU's magazine. 0: the pool is
+// empty, and the miss is counted; kLookFurther: this magazine has none to give.
+// Restarts itself. (No asm goto: with outputs GCC 12.2 gets the jump's path
+// wrong, PR 110728.)
+inline uintptr_t MagazinePop(void* magazines, ptrdiff_t rseq) noexcept {
+  uintptr_t object;
+  uint64_t cpu, address, value;
+  asm volatile(RETPROBE_RSEQ_BEGIN("%[cpu]")
+               "movl %%fs:4(%[rseq]), %k[cpu]\n\t"
+               "cmpw %c[state](%[base]), %w[cpu]\n\t"
+               "jae 75f\n\t"
+               "shlq %[shift], %[cpu]\n\t"
+               "addq %[base], %[cpu]\n\t"
+               "movq %c[front](%[cpu]), %[object]\n\t"
+               "leaq %c[front](%[cpu]), %[address]\n\t"
+               "xorl %k[value], %k[value]\n\t"
+               "testq %[object], %[object]\n\t"
+               "jg 77f\n\t"
+               // the array
+               "movq (%[cpu]), %[value]\n\t"
+               "movl %[further], %k[object]\n\t"
+               "movq %[cpu], %[address]\n\t"
+               "testq %[value], %[value]\n\t"
+               "jle 73f\n\t"
+               "movq (%[cpu],%[value],8), %[object]\n\t"
+               "decq %[value]\n\t"
+               "jmp 77f\n"
+               // closed: is there any object anywhere?
+               "75:\tmovq %c[state](%[base]), %[value]\n\t"
+               "movl %[further], %k[object]\n\t"
+               "shlq %[counting], %[value]\n\t"
+               "jnz 73f\n\t"
+               "cmpq %c[cpus](%[base]), %[cpu]\n\t"
+               "jae 73f\n\t"
+               "shlq %[shift], %[cpu]\n\t"
+               "leaq %c[misses](%[base],%[cpu]), %[address]\n\t"
+               "movq (%[address]), %[value]\n\t"
+               "xorl %k[object], %k[object]\n\t"
+               "incq %[value]\n"
+               "77:\tmovq %[value], (%[address])\n"  // commits
+               RETPROBE_RSEQ_END("71b")
+               : [object] "=&r"(object), [cpu] "=&r"(cpu),
+                 [address] "=&r"(address), [value] "=&r"(value)
+               : [base] "r"(magazines), [rseq] "r"(rseq),
+                 [state] "i"(RETPROBE_MAGAZINE_HEADER_STATE),
+                 [cpus] "i"(RETPROBE_MAGAZINE_HEADER_CPUS),
+                 [shift] "i"(RETPROBE_MAGAZINE_SHIFT),
+                 [front] "i"(RETPROBE_MAGAZINE_FRONT),
+                 [misses] "i"(RETPROBE_MAGAZINE_MISSES),
+                 [counting] "i"(64 - RETPROBE_STATE_WHERE_BITS),
+                 [further] "i"(kLookFurther)
+               : "memory", "cc");
+  return object;
+}
+
+// Puts `object` into this CPU's magazine. False when that is full, frozen or
+// closed, or when the thread has no registration. Restarts itself.
+inline bool MagazinePush(void* magazines, void* object,
+                         ptrdiff_t rseq) noexcept {
+  asm volatile goto(RETPROBE_RSEQ_BEGIN("%%rcx")
+           "movl %%fs:4(%[rseq]), %%ecx\n\t"
+           "cmpw %c[state](%[base]), %%cx\n\t"
+           "jae %l[refused]\n\t"
+           "shlq %[shift], %%rcx\n\t"
+           "addq %[base], %%rcx\n\t"
+           "movq %[object], %%rdx\n\t"
+           "cmpq $0, %c[front](%%rcx)\n\t"
+           "leaq %c[front](%%rcx), %%rax\n\t"
+           "je 77f\n\t"
+           // the array
+           "movq (%%rcx), %%rdx\n\t"
+           "movq %%rcx, %%rax\n\t"
+           "cmpq %c[capacity](%[base]), %%rdx\n\t"
+           "jae %l[refused]\n\t"
+           "movq %[object], 8(%%rcx,%%rdx,8)\n\t"
+           "incq %%rdx\n"
+           "77:\tmovq %%rdx, (%%rax)\n"  // commits
+           RETPROBE_RSEQ_END("71b")
+           :
+           : [base] "r"(magazines), [object] "r"(object), [rseq] "r"(rseq),
+             [state] "i"(RETPROBE_MAGAZINE_HEADER_STATE),
+             [capacity] "i"(RETPROBE_MAGAZINE_HEADER_CAPACITY),
+             [shift] "i"(RETPROBE_MAGAZINE_SHIFT),
+             [front] "i"(RETPROBE_MAGAZINE_FRONT)
+           : "rax", "rcx", "rdx", "memory", "cc"
+           : refused);
+  return true;
+refused:
+  return false;
+}
+
+}  // namespace retprobe::arch
+#endif  // __ASSEMBLER__
+
+#endif  // RETPROBE_ARCH_X86_64_MAGAZINE_H_

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef RETPROBE_OBJPOOL_NATIVE_H_
+#define RETPROBE_OBJPOOL_NATIVE_H_
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+#include "arch/arch.h"
+#include "base/cpu.h"
+#include "base/membarrier_hot.h"
+#include "objpool/magazine.h"
+
+namespace retprobe {
+
+// What the pool's algorithms ask of the machine. They are templates over this,
+// so that the model checker and the cost model run the same source on machines
+// of their own.
+struct Native {
+  // Memory that is zero is a valid atomic of value zero.
+  template <typename T>
+  using Atomic = std::atomic<T>;
+
+  // The CPU this thread runs on; at least as large as any count of CPUs when
+  // nobody knows. `registered`: as the thread's rseq registration says.
+  static uint32_t Cpu(bool registered) noexcept {
+    return registered ? arch::RseqCpu(RseqOffset())
+                      : static_cast<uint32_t>(CurrentCpu());
+  }
+
+  // Returns when every other thread has left the restartable sequence it was
+  // in, or restarted it, and has made a full memory barrier. False: forbidden.
+  static bool Barrier() noexcept { return IssueMembarrier(Membarrier::kRseq); }
+
+  // The sequences: each takes effect as a whole, on the CPU it runs on, or not
+  // at all.
+  static uintptr_t MagazinePop(void* magazines) noexcept {
+    return arch::MagazinePop(magazines, RseqOffset());
+  }
+  static bool MagazinePush(void* magazines, void* object) noexcept {
+    return arch::MagazinePush(magazines, object, RseqOffset());
+  }
+  // Counts a miss in this CPU's magazine. False: it has none.
+  static bool CountMiss(void* magazines) noexcept {
+    return arch::RseqCountMiss(magazines, RseqOffset());
+  }
+  static arch::RseqResult RingPush(uint32_t cpu, Atomic<uint64_t>& tail,
+                                   const Atomic<uint64_t>& head,
+                                   Atomic<uint32_t>* entries, uint64_t mask,
+                                   uint32_t value) noexcept {
+    return arch::RseqRingPush(cpu, reinterpret_cast<uint64_t*>(&tail),
+                              reinterpret_cast<const uint64_t*>(&head),
+                              reinterpret_cast<uint32_t*>(entries), mask, value,
+                              RseqOffset());
+  }
+};
+
+using Magazine = BasicMagazine<Native>;
+using MagazineHeader = BasicMagazineHeader<Native>;
+
+static_assert(sizeof(Magazine) == 1 << RETPROBE_MAGAZINE_SHIFT);
+static_assert(offsetof(Magazine, misses) == RETPROBE_MAGAZINE_MISSES);
+static_assert(offsetof(Magazine, front) == RETPROBE_MAGAZINE_FRONT);
+static_assert(sizeof(MagazineHeader) == 64);
+static_assert(offsetof(MagazineHeader, state) ==
+              64 + RETPROBE_MAGAZINE_HEADER_STATE);
+static_assert(offsetof(MagazineHeader, capacity) ==
+              64 + RETPROBE_MAGAZINE_HEADER_CAPACITY);
+static_assert(offsetof(MagazineHeader, cpus) ==
+              64 + RETPROBE_MAGAZINE_HEADER_CPUS);
+
+}  // namespace retprobe
+
+#endif  // RETPROBE_OBJPOOL_NATIVE_H_

@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef RETPROBE_OBJPOOL_OBJPOOL_HOT_H_
+#define RETPROBE_OBJPOOL_OBJPOOL_HOT_H_
+
+#include "objpool/native.h"
+#include "objpool/pool_core.h"
+
+extern "C" {
+void* retprobe_pop_slow(void* magazines) noexcept;
+void retprobe_push_slow(void* magazines, void* object) noexcept;
+}
+
+namespace retprobe {
+
+extern template struct BasicPoolCore<Native>;
+
+// The pool's algorithms on the real machine; compiled in objpool_hot.cc.
+struct PoolCore : BasicPoolCore<Native> {
+  // As ObjPool's, for those who have but the magazines.
+  static void* Pop(void* magazines, ptrdiff_t rseq) noexcept {
+    const uintptr_t object = arch::MagazinePop(magazines, rseq);
+    return object != arch::kLookFurther ? reinterpret_cast<void*>(object)
+                                        : retprobe_pop_slow(magazines);
+  }
+  static void Push(void* magazines, void* object, ptrdiff_t rseq) noexcept {
+    if (!arch::MagazinePush(magazines, object, rseq)) {
+      retprobe_push_slow(magazines, object);
+    }
+  }
+
+  // The mapping that everything lies in.
+  void* memory;
+  uint64_t mapped;
+  uint64_t objects_mapped;
+  void (*released)(void* context);
+};
+
+}  // namespace retprobe
+
+#endif  // RETPROBE_OBJPOOL_OBJPOOL_HOT_H_

@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef RETPROBE_OBJPOOL_PUSHING_H_
+#define RETPROBE_OBJPOOL_PUSHING_H_
+
+#include "objpool/debug_checks.h"
+#include "objpool/pool_core.h"
+
+// What a push does when this CPU's magazine is full or the pool is closed: the
+// CPU's ring, or its spare, else its freelist, which always has room. Objects
+// of another node go home to that node's depot.
+
+namespace retprobe {
+
+// How often a push tries anew that was preempted or moved to another CPU.
+inline constexpr int kMaxAttempts = 8;
+
+template <typename P>
+void BasicPoolCore<P>::PushSlow(void* object) noexcept {
+  CheckPush(*this, object);
+  const uint32_t index = Index(object);
+  // relaxed: who must not overlook us waits for pushes under way
+  const uint64_t state = header().state.load(std::memory_order_relaxed);
+  if ((state & kDying) != 0 || IsSurplus()) {
+    Retire(index);
+    return;
+  }
+  if (this->use_magazines && !IsOpen(state)) Ease(Here());
+  Share(index);
+}
+
+// Puts an object away where this CPU finds it soonest.
+template <typename P>
+void BasicPoolCore<P>::Cache(uint32_t index) noexcept {
+  if (!P::MagazinePush(this->magazines, Object(index))) Share(index);
+}
+
+// Puts an object away where all CPUs can reach it. Always succeeds.
+template <typename P>
+void BasicPoolCore<P>::Share(uint32_t index) noexcept {
+  uint32_t here = Here();
+  if (this->push_home) {
+    const uint32_t home = HomeOf(index);
+    if (home != NodeOf(here)) {
+      PutInto(this->cpus + home, index);
+      return;
+    }
+  }
+  for (int attempt = 0;
+       this->use_rseq && here < this->cpus && attempt < kMaxAttempts;
+       ++attempt) {
+    Slot<P>& slot = SlotOf(here);
+    const auto result =
+        slot.ring.Push(here, slot.entries(), ring_mask(), index);
+    if (result == arch::RseqResult::kDone) {
+      occupancy().Mark(here);
+      return;
+    }
+    if (result == arch::RseqResult::kFull) break;
+    here = Here();
+  }
+  PutInto(here, index);
+}
+
+template <typename P>
+void BasicPoolCore<P>::PutInto(uint32_t place, uint32_t index) noexcept {
+  Slot<P>& slot = SlotOf(place);
+  // relaxed: a guess
+  if (this->use_spare && place < this->cpus &&
+      slot.spare.load(std::memory_order_relaxed) == 0) {
+    // R10 -> A10: publishes the object. Should somebody have been faster, his
+    // goes on.
+    // S5 <-> S4: comes before the look at the flag (occupancy.h).
+    const uint32_t old =
+        slot.spare.exchange(index + 1, std::memory_order_seq_cst);
+    if (old != 0) slot.freelist.Push(this->links, old - 1);
+  } else {
+    slot.freelist.Push(this->links, index);
+  }
+  occupancy().Mark(place);
+}
+
+// The node whose memory object `index` lies in.
+template <typename P>
+uint32_t BasicPoolCore<P>::HomeOf(uint32_t index) const noexcept {
+  uint32_t node = 0;
+  while (node + 1 < this->nodes && index >= this->ranges[node].end) ++node;
+  return node;
+}
+
+// Told of every push while the pool is closed; finds the end of that.
+template <typename P>
+void BasicPoolCore<P>::Ease(uint32_t here) noexcept {
+  Atomic<uint32_t>& pushes = SlotOf(here).calm_pushes;
+  // relaxed, both: a count that may be a little wrong
+  const uint32_t calm = pushes.load(std::memory_order_relaxed) + 1;
+  if (calm < this->calm_pushes) {
+    pushes.store(calm, std::memory_order_relaxed);
+    return;
+  }
+  pushes.store(0, std::memory_order_relaxed);
+  // A12 <- R12: a surplus that comes later changes the generation.
+  uint64_t state = header().state.load(std::memory_order_acquire);
+  if ((state & kCalm) == 0) {
+    // relaxed: a hint
+    header().state.fetch_or(kCalm, std::memory_order_relaxed);
+    return;
+  }
+  // relaxed: A12
+  if (IsOpen(state) || (state & kDying) != 0 ||
+      surplus.load(std::memory_order_relaxed) != 0) {
+    return;
+  }
+  // Unsettled before the first sequence can see the gate open. relaxed, both:
+  // nothing is published, and the next one who is calm tries again
+  header().state.compare_exchange_strong(
+      state, ((state & ~kCalm) | this->cpus | kUnsettled) + kOneGeneration,
+      std::memory_order_relaxed, std::memory_order_relaxed);
+}
+
+}  // namespace retprobe
+
+#endif  // RETPROBE_OBJPOOL_PUSHING_H_
