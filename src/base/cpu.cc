@@ -91,6 +91,13 @@ bool RseqAvailable() {
 
 void PrepareCurrentCpu() {
   static const bool prepared = [] {
+    internal::rseq_offset = __rseq_offset;
+    // relaxed: a short cut
+    internal::rseq_knows_cpu.store(
+        __rseq_size != 0 &&
+            internal::fake_cpu.load(std::memory_order_relaxed) ==
+                internal::kNoFakeCpu,
+        std::memory_order_relaxed);
     void* vdso = dlopen("linux-vdso.so.1", RTLD_LAZY | RTLD_NOLOAD);
     if (vdso == nullptr) return false;
     void* symbol = dlsym(vdso, "__vdso_getcpu");
@@ -109,6 +116,10 @@ FakeCpu::~FakeCpu() { SwitchTo(internal::kNoFakeCpu); }
 void FakeCpu::SwitchTo(int cpu) {
   // relaxed: tests set it while nobody else runs
   internal::fake_cpu.store(cpu, std::memory_order_relaxed);
+  internal::rseq_knows_cpu.store(__rseq_size != 0 &&
+                                     cpu == internal::kNoFakeCpu &&
+                                     internal::rseq_offset != 0,
+                                 std::memory_order_relaxed);
 }
 
 }  // namespace retprobe

@@ -9,6 +9,8 @@
 namespace retprobe {
 namespace internal {
 
+ptrdiff_t rseq_offset = 0;
+std::atomic<bool> rseq_knows_cpu{false};
 std::atomic<int> fake_cpu{kNoFakeCpu};
 std::atomic<VdsoGetCpu> vdso_getcpu{nullptr};
 

@@ -127,14 +127,15 @@ void BasicPoolCore<P>::ConfirmFrozen(uint32_t cpu) noexcept {
   }
 }
 
+// Shuts the gate; sets `bits` of the state.
 template <typename P>
-void BasicPoolCore<P>::Close() noexcept {
+void BasicPoolCore<P>::Close(uint64_t bits) noexcept {
   // relaxed: the CAS validates it
   uint64_t state = header().state.load(std::memory_order_relaxed);
-  // R12 -> A12: a surplus that was set before. relaxed on failure: the next
-  // round validates it
+  // R12 -> A12: what `bits` announce. relaxed on failure: the next round
+  // validates it
   while (!header().state.compare_exchange_weak(
-      state, (state & ~(kGateMask | kCalm)) + kOneGeneration,
+      state, ((state & ~(kGateMask | kCalm)) | bits) + kOneGeneration,
       std::memory_order_release, std::memory_order_relaxed)) {
   }
 }
@@ -147,7 +148,7 @@ bool BasicPoolCore<P>::Settle() noexcept {
   // relaxed: the CASes validate it
   uint64_t state = word.load(std::memory_order_relaxed);
   if (IsOpen(state)) {
-    Close();
+    Close(0);
     state = word.load(std::memory_order_relaxed);
   }
   if (IsOpen(state) || (state & kUnsettled) == 0) return true;

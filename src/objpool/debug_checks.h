@@ -23,7 +23,7 @@ template <size_t kSize>
 
 template <typename Core>
 void CheckPop(Core& core, uint32_t index) {
-  if (core.in_use == nullptr) return;
+  if constexpr (!RETPROBE_DEBUG_CHECKS) return;
   // relaxed: the pool's own edges order the owners
   if (core.in_use[index].exchange(1, std::memory_order_relaxed) != 0) {
     PoolFailure("retprobe: ObjPool: an object was handed out twice\n");
@@ -32,7 +32,7 @@ void CheckPop(Core& core, uint32_t index) {
 
 template <typename Core>
 void CheckPush(Core& core, void* object) {
-  if (core.in_use == nullptr) return;
+  if constexpr (!RETPROBE_DEBUG_CHECKS) return;
   if (!core.Contains(object)) {
     PoolFailure("retprobe: ObjPool: push of an object of somebody else\n");
   }

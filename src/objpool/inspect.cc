@@ -18,7 +18,8 @@ void MarkIdleIn(PoolCore& core, uint32_t place, std::vector<bool>& idle) {
   const uint32_t spare = slot.spare.load(std::memory_order_relaxed);
   if (spare != 0) idle[spare - 1] = true;
   if (core.use_rseq) {
-    slot.ring.ForEach(slot.entries(), (uint64_t{1} << core.ring_shift) - 1,
+    slot.ring.ForEach(core.entries + (uint64_t{place} << core.ring_shift),
+                      (uint64_t{1} << core.ring_shift) - 1,
                       [&](uint32_t i) { idle[i] = true; });
   }
   if (!core.use_magazines) return;

@@ -8,6 +8,7 @@
 
 #include "arch/arch.h"
 #include "base/cpu.h"
+#include "base/cpu_hot.h"
 #include "base/membarrier_hot.h"
 #include "objpool/magazine.h"
 
@@ -16,6 +17,7 @@ namespace retprobe {
 // What the pool's algorithms ask of the machine. They are templates over this,
 // so that the model checker and the cost model run the same source on machines
 // of their own.
+// PrepareCurrentCpu() comes first.
 struct Native {
   // Memory that is zero is a valid atomic of value zero.
   template <typename T>
@@ -24,8 +26,13 @@ struct Native {
   // The CPU this thread runs on; at least as large as any count of CPUs when
   // nobody knows. `registered`: as the thread's rseq registration says.
   static uint32_t Cpu(bool registered) noexcept {
-    return registered ? arch::RseqCpu(RseqOffset())
-                      : static_cast<uint32_t>(CurrentCpu());
+    // relaxed: a short cut
+    if (registered ||
+        internal::rseq_knows_cpu.load(std::memory_order_relaxed)) {
+      const uint32_t cpu = arch::RseqCpu(internal::rseq_offset);
+      if (registered || static_cast<int32_t>(cpu) >= 0) return cpu;
+    }
+    return static_cast<uint32_t>(CurrentCpu());
   }
 
   // Returns when every other thread has left the restartable sequence it was
@@ -35,14 +42,14 @@ struct Native {
   // The sequences: each takes effect as a whole, on the CPU it runs on, or not
   // at all.
   static uintptr_t MagazinePop(void* magazines) noexcept {
-    return arch::MagazinePop(magazines, RseqOffset());
+    return arch::MagazinePop(magazines, internal::rseq_offset);
   }
   static bool MagazinePush(void* magazines, void* object) noexcept {
-    return arch::MagazinePush(magazines, object, RseqOffset());
+    return arch::MagazinePush(magazines, object, internal::rseq_offset);
   }
   // Counts a miss in this CPU's magazine. False: it has none.
   static bool CountMiss(void* magazines) noexcept {
-    return arch::RseqCountMiss(magazines, RseqOffset());
+    return arch::RseqCountMiss(magazines, internal::rseq_offset);
   }
   static arch::RseqResult RingPush(uint32_t cpu, Atomic<uint64_t>& tail,
                                    const Atomic<uint64_t>& head,
@@ -51,7 +58,7 @@ struct Native {
     return arch::RseqRingPush(cpu, reinterpret_cast<uint64_t*>(&tail),
                               reinterpret_cast<const uint64_t*>(&head),
                               reinterpret_cast<uint32_t*>(entries), mask, value,
-                              RseqOffset());
+                              internal::rseq_offset);
   }
 };
 

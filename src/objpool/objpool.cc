@@ -60,6 +60,7 @@ struct Layout {
   uint64_t magazines;
   uint64_t ranges;
   uint64_t slots;
+  uint64_t entries;
   uint64_t flags;
   uint64_t node_of_cpu;
   uint64_t links;
@@ -114,12 +115,10 @@ uint64_t FillIn(const Options& options, Backend backend,
   shape.growth_chunk =
       options.growth_chunk != 0 ? options.growth_chunk : shape.batch;
   // On many CPUs each sees little of what all do.
-  shape.calm_pushes = std::clamp<uint32_t>(64 * shape.cpus, 256, 16384);
+  shape.calm_pushes =
+      std::bit_ceil(std::clamp<uint32_t>(64 * shape.cpus, 256, 16384));
   shape.futile_limit = 32;
 
-  const uint64_t ring =
-      shape.use_rseq ? sizeof(uint32_t) << shape.ring_shift : 0;
-  shape.slot_stride = RoundUp(sizeof(Slot<Native>) + ring, kCacheLine);
   return keep;
 }
 
@@ -132,7 +131,9 @@ Layout Plan(const PoolShape<Native>& shape) {
   layout.ranges = layout.magazines +
                   (shape.use_magazines ? shape.cpus * sizeof(Magazine) : 0);
   layout.slots = layout.ranges + shape.nodes * sizeof(ObjectRange<Native>);
-  layout.flags = layout.slots + places * shape.slot_stride;
+  layout.entries = layout.slots + places * sizeof(Slot<Native>);
+  const uint64_t ring = sizeof(uint32_t) << shape.ring_shift;
+  layout.flags = layout.entries + (shape.use_rseq ? shape.cpus * ring : 0);
   layout.node_of_cpu = layout.flags + places * sizeof(uint64_t);
   layout.links =
       RoundUp(layout.node_of_cpu + shape.cpus * sizeof(uint16_t), kCacheLine);
@@ -168,7 +169,9 @@ ObjPool* PoolSetUp::Furnish(std::byte* memory, const Layout& layout,
   core->release = Release;
   core->magazines = memory + layout.magazines;
   core->ranges = reinterpret_cast<ObjectRange<Native>*>(memory + layout.ranges);
-  core->slots = memory + layout.slots;
+  core->slots = reinterpret_cast<Slot<Native>*>(memory + layout.slots);
+  core->entries =
+      reinterpret_cast<std::atomic<uint32_t>*>(memory + layout.entries);
   core->flags = reinterpret_cast<std::atomic<uint64_t>*>(memory + layout.flags);
   core->links = reinterpret_cast<std::atomic<uint32_t>*>(memory + layout.links);
   core->objects = memory + layout.objects;

@@ -37,7 +37,8 @@ struct PoolShape {
   using Atomic = typename P::template Atomic<T>;
 
   std::byte* magazines;
-  std::byte* slots;  // `cpus` CPUs' and `nodes` depots
+  Slot<P>* slots;             // `cpus` CPUs' and `nodes` depots
+  Atomic<uint32_t>* entries;  // of the CPUs' rings
   std::byte* objects;
   Atomic<uint32_t>* links;
   Atomic<uint64_t>* flags;      // of places; see occupancy.h
@@ -49,7 +50,6 @@ struct PoolShape {
   void (*fini)(void* object, void* context);
   void* context;
   void (*release)(BasicMagazineHeader<P>& header);  // the last came home
-  uint64_t slot_stride;
   uint64_t object_stride;
   uint64_t stride_inverse;
   int stride_shift;
@@ -60,7 +60,7 @@ struct PoolShape {
   uint32_t max_objects;
   uint32_t batch;         // objects to move at once
   uint32_t growth_chunk;  // objects to make at once
-  uint32_t calm_pushes;   // of one CPU, that open the pool again
+  uint32_t calm_pushes;   // of one CPU, that open the pool again; 2^n
   uint32_t futile_limit;  // searches of one CPU, that clear flags
   bool use_rseq;          // rings
   bool use_magazines;     // only with rings
@@ -147,10 +147,7 @@ struct BasicPoolCore : PoolShape<P> {
 
   uint32_t places() const noexcept { return this->cpus + this->nodes; }
   // Place `cpu`, or `cpus` + node.
-  Slot<P>& SlotOf(uint32_t place) const noexcept {
-    return *reinterpret_cast<Slot<P>*>(this->slots +
-                                       uint64_t{place} * this->slot_stride);
-  }
+  Slot<P>& SlotOf(uint32_t place) const noexcept { return this->slots[place]; }
   Magazine& MagazineOf(uint32_t cpu) const noexcept {
     return reinterpret_cast<Magazine*>(this->magazines)[cpu];
   }
@@ -176,6 +173,9 @@ struct BasicPoolCore : PoolShape<P> {
   Occupancy<P> occupancy() noexcept {
     return Occupancy<P>(header().state, this->flags);
   }
+  Atomic<uint32_t>* EntriesOf(uint32_t cpu) const noexcept {
+    return this->entries + (uint64_t{cpu} << this->ring_shift);
+  }
   uint64_t ring_mask() const noexcept {
     return (uint64_t{1} << this->ring_shift) - 1;
   }
@@ -193,8 +193,10 @@ struct BasicPoolCore : PoolShape<P> {
   uint32_t TakeInitial(ObjectRange<P>& range) noexcept;
   uint32_t Advance(ObjectRange<P>& range, uint32_t end,
                    uint32_t& count) noexcept;
-  void NothingFound(uint32_t here) noexcept;
+  void* PopFurther(uint32_t here, uint64_t state) noexcept;
+  void NothingFound(uint32_t here, uint64_t pushes) noexcept;
   bool IsPlaceEmpty(uint32_t place) noexcept;
+  bool AreAllEmpty(uint64_t& pushes) noexcept;
   void ClearEmptyPlaces() noexcept;
   uint64_t PushesTo(uint32_t place) const noexcept;
   uint64_t Pushes() noexcept;
@@ -204,8 +206,7 @@ struct BasicPoolCore : PoolShape<P> {
   void Cache(uint32_t index) noexcept;
   void Share(uint32_t index) noexcept;
   void PutInto(uint32_t place, uint32_t index) noexcept;
-  bool IsSurplus() noexcept;
-  void Ease(uint32_t here) noexcept;
+  void Ease() noexcept;
   uint32_t HomeOf(uint32_t index) const noexcept;
 
   // closing.h
@@ -219,7 +220,7 @@ struct BasicPoolCore : PoolShape<P> {
   void Confirm(const FrozenWord& frozen) noexcept;
   uint32_t TakeFrozen(uint32_t cpu) noexcept;
   void ConfirmFrozen(uint32_t cpu) noexcept;
-  void Close() noexcept;
+  void Close(uint64_t bits) noexcept;
   bool Settle() noexcept;
 
   // sizing.h
@@ -228,6 +229,7 @@ struct BasicPoolCore : PoolShape<P> {
   uint32_t Grow(uint32_t count) noexcept;
   void MayGrow() noexcept;
   void Retire(uint32_t index) noexcept;
+  bool IsOneTooMany(uint64_t state) noexcept;
   uint32_t RetireIdle() noexcept;
 };
 

@@ -23,34 +23,69 @@ uint32_t BasicPoolCore<P>::Here() const noexcept {
   return cpu < this->cpus ? cpu : this->cpus;
 }
 
+// Takes one object from where all can reach it, and up to `most` - 1 more into
+// this CPU's magazine.
+template <typename P>
+[[gnu::always_inline]] inline uint32_t BasicPoolCore<P>::TakeShared(
+    uint32_t place, uint32_t most) noexcept {
+  Slot<P>& slot = SlotOf(place);
+  if (place < this->cpus) {
+    if (this->use_rseq) {
+      uint32_t taken[kMaxBatch];
+      const uint32_t count = slot.ring.Pop(EntriesOf(place), ring_mask(), taken,
+                                           most < kMaxBatch ? most : kMaxBatch);
+      for (uint32_t i = 1; i < count; ++i) Cache(taken[i]);
+      if (count != 0) return taken[0];
+    } else if (this->use_spare) {
+      // relaxed: not worth taking the line for, when it is empty
+      if (slot.spare.load(std::memory_order_relaxed) != 0) {
+        // A10 <- R10: the object as it was pushed.
+        const uint32_t spare =
+            slot.spare.exchange(0, std::memory_order_acquire);
+        if (spare != 0) return spare - 1;
+      }
+    }
+  }
+  return slot.freelist.Pop(this->links);
+}
+
+template <typename P>
+[[gnu::always_inline]] inline void BasicPoolCore<P>::CountMiss(
+    uint32_t here) noexcept {
+  if (this->use_magazines && P::CountMiss(this->magazines)) return;
+  // relaxed: statistic
+  SlotOf(here).misses.fetch_add(1, std::memory_order_relaxed);
+}
+
 template <typename P>
 void* BasicPoolCore<P>::PopSlow() noexcept {
   const uint32_t here = Here();
   // A4 <- R4, R11: who counted down had taken before.
   const uint64_t state = header().state.load(std::memory_order_acquire);
+  if (!IsOpen(state) && here < this->cpus && (state & kDying) == 0) {
+    const uint32_t index = TakeShared(here, 1);
+    if (index != kNoIndex) {
+      CheckPop(*this, index);
+      return Object(index);
+    }
+  }
+  return PopFurther(here, state);
+}
+
+template <typename P>
+[[gnu::noinline]] void* BasicPoolCore<P>::PopFurther(uint32_t here,
+                                                     uint64_t state) noexcept {
   uint32_t index = kNoIndex;
   if ((state & kDying) == 0) {
-    index = IsOpen(state) ? TakeOpen(here) : TakeShared(here, 1);
+    if (IsOpen(state)) index = TakeOpen(here);
     if (index == kNoIndex) index = TakeAny(here, /*grow=*/true);
   }
   if (index == kNoIndex) {
     CountMiss(here);
     return nullptr;
   }
-  Atomic<uint32_t>& futile = SlotOf(here).futile;
-  // relaxed, both: a count that may be a little wrong
-  if (futile.load(std::memory_order_relaxed) != 0) {
-    futile.store(0, std::memory_order_relaxed);
-  }
   CheckPop(*this, index);
   return Object(index);
-}
-
-template <typename P>
-void BasicPoolCore<P>::CountMiss(uint32_t here) noexcept {
-  if (this->use_magazines && P::CountMiss(this->magazines)) return;
-  // relaxed: statistic
-  SlotOf(here).misses.fetch_add(1, std::memory_order_relaxed);
 }
 
 // In an open pool a magazine that was frozen serves its CPU as a stack of the
@@ -77,11 +112,14 @@ uint32_t BasicPoolCore<P>::TakeOpen(uint32_t here) noexcept {
 // way into a magazine is not seen. Closed pools move no batches.)
 template <typename P>
 uint32_t BasicPoolCore<P>::TakeAny(uint32_t here, bool grow) noexcept {
+  uint64_t pushes = 0;
   for (int round = 0; round < kMaxRounds; ++round) {
     // A4: as in PopSlow.
     const uint64_t state = header().state.load(std::memory_order_acquire);
-    if (retprobe::IsEmpty(state)) break;
-    uint64_t pushes = 0;
+    if (retprobe::IsEmpty(state)) return kNoIndex;
+    pushes = 0;
+    if ((state & (kUnsettled | kFresh)) == 0 && AreAllEmpty(pushes)) break;
+    pushes = 0;
     uint32_t index = Search(here, state, pushes);
     if (index == kNoIndex && grow && (state & kFresh) != 0) {
       index = TakeFresh(here, /*grow=*/true);
@@ -90,7 +128,7 @@ uint32_t BasicPoolCore<P>::TakeAny(uint32_t here, bool grow) noexcept {
     if ((state & kUnsettled) != 0 && Settle()) continue;
     if (pushes == Pushes() && (round > 0 || !this->use_spare)) break;
   }
-  NothingFound(here);
+  NothingFound(here, pushes);
   return kNoIndex;
 }
 
@@ -144,6 +182,23 @@ uint64_t BasicPoolCore<P>::PushesTo(uint32_t place) const noexcept {
   return slot.ring.pushes() + slot.freelist.pushes();
 }
 
+// Whether at some moment of this call no place held an object. Requires: the
+// pool is settled. Sets `pushes` to how many there had been everywhere. A
+// search does the same and more; this is for a pool that is really empty.
+template <typename P>
+bool BasicPoolCore<P>::AreAllEmpty(uint64_t& pushes) noexcept {
+  const Occupancy<P> occupied = occupancy();
+  for (int look = 0; look < (this->use_spare ? 2 : 1); ++look) {
+    pushes = 0;
+    for (uint32_t place = 0; place < places(); ++place) {
+      if (!occupied.MayHold(place)) continue;
+      pushes += PushesTo(place);
+      if (!IsPlaceEmpty(place)) return false;
+    }
+  }
+  return pushes == Pushes();
+}
+
 // The sum over all places that may hold objects.
 template <typename P>
 uint64_t BasicPoolCore<P>::Pushes() noexcept {
@@ -153,31 +208,6 @@ uint64_t BasicPoolCore<P>::Pushes() noexcept {
     if (occupied.MayHold(place)) pushes += PushesTo(place);
   }
   return pushes;
-}
-
-// Takes one object from where all can reach it, and up to `most` - 1 more into
-// this CPU's magazine.
-template <typename P>
-uint32_t BasicPoolCore<P>::TakeShared(uint32_t place, uint32_t most) noexcept {
-  Slot<P>& slot = SlotOf(place);
-  if (place < this->cpus) {
-    if (this->use_rseq) {
-      uint32_t taken[kMaxBatch];
-      const uint32_t count = slot.ring.Pop(slot.entries(), ring_mask(), taken,
-                                           most < kMaxBatch ? most : kMaxBatch);
-      for (uint32_t i = 1; i < count; ++i) Cache(taken[i]);
-      if (count != 0) return taken[0];
-    } else if (this->use_spare) {
-      // relaxed: not worth taking the line for, when it is empty
-      if (slot.spare.load(std::memory_order_relaxed) != 0) {
-        // A10 <- R10: the object as it was pushed.
-        const uint32_t spare =
-            slot.spare.exchange(0, std::memory_order_acquire);
-        if (spare != 0) return spare - 1;
-      }
-    }
-  }
-  return slot.freelist.Pop(this->links);
 }
 
 // Takes objects that exist but were never handed out: of this node, or, to
@@ -233,24 +263,24 @@ uint32_t BasicPoolCore<P>::Advance(ObjectRange<P>& range, uint32_t end,
   return range.begin + fresh;
 }
 
-// A pop has found nothing.
+// A pop has found nothing, `pushes` having been made to where it looked.
 template <typename P>
-void BasicPoolCore<P>::NothingFound(uint32_t here) noexcept {
+void BasicPoolCore<P>::NothingFound(uint32_t here, uint64_t pushes) noexcept {
   // relaxed: a hint
   const uint64_t state = header().state.load(std::memory_order_relaxed);
-  if (retprobe::IsEmpty(state)) return;
   if ((state & kCalm) != 0) {
     header().state.fetch_and(~kCalm, std::memory_order_relaxed);
   }
-  Atomic<uint32_t>& futile = SlotOf(here).futile;
-  // relaxed, all: a count that may be a little wrong
-  const uint32_t count = futile.load(std::memory_order_relaxed) + 1;
-  if (count < this->futile_limit) {
-    futile.store(count, std::memory_order_relaxed);
-    return;
+  Slot<P>& slot = SlotOf(here);
+  // relaxed, all: counts that may be a little wrong
+  uint32_t futile = slot.futile.load(std::memory_order_relaxed) + 1;
+  if (slot.pushes_seen.load(std::memory_order_relaxed) != pushes) {
+    slot.pushes_seen.store(pushes, std::memory_order_relaxed);
+    futile = 1;
   }
-  futile.store(0, std::memory_order_relaxed);
-  ClearEmptyPlaces();
+  slot.futile.store(futile < this->futile_limit ? futile : 0,
+                    std::memory_order_relaxed);
+  if (futile >= this->futile_limit) ClearEmptyPlaces();
 }
 
 template <typename P>

@@ -15,54 +15,8 @@ namespace retprobe {
 inline constexpr int kMaxAttempts = 8;
 
 template <typename P>
-void BasicPoolCore<P>::PushSlow(void* object) noexcept {
-  CheckPush(*this, object);
-  const uint32_t index = Index(object);
-  // relaxed: who must not overlook us waits for pushes under way
-  const uint64_t state = header().state.load(std::memory_order_relaxed);
-  if ((state & kDying) != 0 || IsSurplus()) {
-    Retire(index);
-    return;
-  }
-  if (this->use_magazines && !IsOpen(state)) Ease(Here());
-  Share(index);
-}
-
-// Puts an object away where this CPU finds it soonest.
-template <typename P>
-void BasicPoolCore<P>::Cache(uint32_t index) noexcept {
-  if (!P::MagazinePush(this->magazines, Object(index))) Share(index);
-}
-
-// Puts an object away where all CPUs can reach it. Always succeeds.
-template <typename P>
-void BasicPoolCore<P>::Share(uint32_t index) noexcept {
-  uint32_t here = Here();
-  if (this->push_home) {
-    const uint32_t home = HomeOf(index);
-    if (home != NodeOf(here)) {
-      PutInto(this->cpus + home, index);
-      return;
-    }
-  }
-  for (int attempt = 0;
-       this->use_rseq && here < this->cpus && attempt < kMaxAttempts;
-       ++attempt) {
-    Slot<P>& slot = SlotOf(here);
-    const auto result =
-        slot.ring.Push(here, slot.entries(), ring_mask(), index);
-    if (result == arch::RseqResult::kDone) {
-      occupancy().Mark(here);
-      return;
-    }
-    if (result == arch::RseqResult::kFull) break;
-    here = Here();
-  }
-  PutInto(here, index);
-}
-
-template <typename P>
-void BasicPoolCore<P>::PutInto(uint32_t place, uint32_t index) noexcept {
+[[gnu::always_inline]] inline void BasicPoolCore<P>::PutInto(
+    uint32_t place, uint32_t index) noexcept {
   Slot<P>& slot = SlotOf(place);
   // relaxed: a guess
   if (this->use_spare && place < this->cpus &&
@@ -79,6 +33,70 @@ void BasicPoolCore<P>::PutInto(uint32_t place, uint32_t index) noexcept {
   occupancy().Mark(place);
 }
 
+template <typename P>
+void BasicPoolCore<P>::PushSlow(void* object) noexcept {
+  CheckPush(*this, object);
+  // relaxed: who must not overlook us waits for pushes under way
+  const uint64_t state = header().state.load(std::memory_order_relaxed);
+  const uint32_t index = Index(object);
+  if ((state & (kDying | kShrinking)) != 0 && IsOneTooMany(state)) {
+    Retire(index);
+    return;
+  }
+  const uint32_t here = Here();
+  if (here < this->cpus && !this->push_home) {
+    Slot<P>& slot = SlotOf(here);
+    if (this->use_rseq) {
+      if (slot.ring.Push(here, EntriesOf(here), ring_mask(), index) ==
+          arch::RseqResult::kDone) {
+        occupancy().Mark(here);
+        if (!IsOpen(state) && this->use_magazines &&
+            (slot.ring.pushes() & (this->calm_pushes - 1)) == 0) {
+          Ease();
+        }
+        return;
+      }
+    } else {
+      PutInto(here, index);
+      return;
+    }
+  }
+  Share(index);
+}
+
+// Puts an object away where this CPU finds it soonest.
+template <typename P>
+void BasicPoolCore<P>::Cache(uint32_t index) noexcept {
+  if (!P::MagazinePush(this->magazines, Object(index))) Share(index);
+}
+
+// Puts an object away where all CPUs can reach it. Always succeeds.
+template <typename P>
+[[gnu::noinline]] void BasicPoolCore<P>::Share(uint32_t index) noexcept {
+  uint32_t here = Here();
+  if (this->push_home) {
+    const uint32_t home = HomeOf(index);
+    if (home != NodeOf(here)) {
+      PutInto(this->cpus + home, index);
+      return;
+    }
+  }
+  for (int attempt = 0;
+       this->use_rseq && here < this->cpus && attempt < kMaxAttempts;
+       ++attempt) {
+    Slot<P>& slot = SlotOf(here);
+    const auto result =
+        slot.ring.Push(here, EntriesOf(here), ring_mask(), index);
+    if (result == arch::RseqResult::kDone) {
+      occupancy().Mark(here);
+      return;
+    }
+    if (result == arch::RseqResult::kFull) break;
+    here = Here();
+  }
+  PutInto(here, index);
+}
+
 // The node whose memory object `index` lies in.
 template <typename P>
 uint32_t BasicPoolCore<P>::HomeOf(uint32_t index) const noexcept {
@@ -87,29 +105,18 @@ uint32_t BasicPoolCore<P>::HomeOf(uint32_t index) const noexcept {
   return node;
 }
 
-// Told of every push while the pool is closed; finds the end of that.
+// Told now and then that the pool is closed and objects are pushed; finds the
+// end of that.
 template <typename P>
-void BasicPoolCore<P>::Ease(uint32_t here) noexcept {
-  Atomic<uint32_t>& pushes = SlotOf(here).calm_pushes;
-  // relaxed, both: a count that may be a little wrong
-  const uint32_t calm = pushes.load(std::memory_order_relaxed) + 1;
-  if (calm < this->calm_pushes) {
-    pushes.store(calm, std::memory_order_relaxed);
-    return;
-  }
-  pushes.store(0, std::memory_order_relaxed);
-  // A12 <- R12: a surplus that comes later changes the generation.
-  uint64_t state = header().state.load(std::memory_order_acquire);
+[[gnu::noinline]] void BasicPoolCore<P>::Ease() noexcept {
+  // relaxed: the CAS validates it
+  uint64_t state = header().state.load(std::memory_order_relaxed);
   if ((state & kCalm) == 0) {
     // relaxed: a hint
     header().state.fetch_or(kCalm, std::memory_order_relaxed);
     return;
   }
-  // relaxed: A12
-  if (IsOpen(state) || (state & kDying) != 0 ||
-      surplus.load(std::memory_order_relaxed) != 0) {
-    return;
-  }
+  if (IsOpen(state) || (state & (kDying | kShrinking)) != 0) return;
   // Unsettled before the first sequence can see the gate open. relaxed, both:
   // nothing is published, and the next one who is calm tries again
   header().state.compare_exchange_strong(

@@ -83,25 +83,32 @@ void BasicPoolCore<P>::MayGrow() noexcept {
   }
 }
 
-// Whether the object just pushed is one too many; then it is counted as gone.
+// Whether the object just pushed is to be retired; then it is counted as gone.
 template <typename P>
-bool BasicPoolCore<P>::IsSurplus() noexcept {
-  // relaxed, all: a count
-  uint64_t count = surplus.load(std::memory_order_relaxed);
+bool BasicPoolCore<P>::IsOneTooMany(uint64_t state) noexcept {
+  if ((state & kDying) != 0) return true;
+  // A12 <- R12: the surplus that came with the bit.
+  uint64_t count = surplus.load(std::memory_order_acquire);
   while (count != 0) {
+    // relaxed, both: a count
     if (surplus.compare_exchange_weak(count, count - 1,
                                       std::memory_order_relaxed,
                                       std::memory_order_relaxed)) {
       return true;
     }
   }
+  // relaxed: nothing is published. Should Resize have set it anew just now, the
+  // generation has changed.
+  header().state.compare_exchange_strong(state, state & ~kShrinking,
+                                         std::memory_order_relaxed,
+                                         std::memory_order_relaxed);
   return false;
 }
 
 template <typename P>
 uint32_t BasicPoolCore<P>::RetireIdle() noexcept {
   uint32_t count = 0;
-  while (IsSurplus()) {
+  while (IsOneTooMany(kShrinking)) {
     const uint32_t index = TakeAny(Here(), /*grow=*/false);
     if (index == kNoIndex) {
       surplus.fetch_add(1, std::memory_order_relaxed);  // relaxed: a count
@@ -144,7 +151,7 @@ void BasicPoolCore<P>::Drop(uint32_t index) noexcept {
 // False when others change the number of objects at the same time.
 template <typename P>
 bool BasicPoolCore<P>::Resize(uint64_t count, uint64_t most) noexcept {
-  // relaxed: R5 in MayGrow and Close publishes both; and a count
+  // relaxed, all: R5 in MayGrow and R12 in Close publish them; and a count
   limit.store(most, std::memory_order_relaxed);
   surplus.store(0, std::memory_order_relaxed);
   const uint64_t now = live.load(std::memory_order_relaxed);
@@ -153,9 +160,8 @@ bool BasicPoolCore<P>::Resize(uint64_t count, uint64_t most) noexcept {
     return Grow(static_cast<uint32_t>(count - now)) == count - now;
   }
   surplus.store(now - count, std::memory_order_relaxed);
-  // What magazines hold may be too many, too: objects come the slow way now,
-  // and who would open the pool again sees the surplus, or fails.
-  Close();
+  // What magazines hold may be too many, too: objects come the slow way now.
+  Close(kShrinking);
   RetireIdle();
   MayGrow();
   return true;
@@ -166,8 +172,7 @@ void BasicPoolCore<P>::Fini() noexcept {
   // relaxed, all: pushes that act on it begin later
   limit.store(0, std::memory_order_relaxed);
   live.fetch_add(kFini + 1, std::memory_order_relaxed);
-  header().state.fetch_or(kDying, std::memory_order_relaxed);
-  Close();
+  Close(kDying);
   const uint32_t here = Here();
   uint32_t index;
   while ((index = TakeAny(here, /*grow=*/false)) != kNoIndex) Retire(index);

@@ -13,7 +13,7 @@ namespace retprobe {
 
 // A place where objects wait that all CPUs can reach: a CPU's slot, or a node's
 // depot, which has no ring and no spare. All zero is empty and valid, so that
-// memory fresh from mmap needs no touch. The ring's entries follow.
+// memory fresh from mmap needs no touch. The ring's entries lie elsewhere.
 template <typename P>
 struct Slot {
   template <typename T>
@@ -30,12 +30,8 @@ struct Slot {
   // middle, of others).
   alignas(kCacheLine) Atomic<uint64_t> steals;
   Atomic<uint64_t> misses;
-  Atomic<uint32_t> calm_pushes;  // since the pool was closed
-  Atomic<uint32_t> futile;       // searches in a row that found nothing
-
-  Atomic<uint32_t>* entries() {
-    return reinterpret_cast<Atomic<uint32_t>*>(this + 1);
-  }
+  Atomic<uint64_t> pushes_seen;  // everywhere, by the last search for nothing
+  Atomic<uint32_t> futile;       // such searches since, in a row
 };
 
 }  // namespace retprobe

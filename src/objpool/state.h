@@ -19,7 +19,8 @@
 //   18      fresh: objects may be made that never were.
 //   20..39  how many places (slots, depots) may hold objects; see occupancy.h
 //   40      dying: Fini was called
-//   41..63  generation: how often the gate changed, so that who slept over
+//   41      shrinking: there are objects too many
+//   42..63  generation: how often the gate changed, so that who slept over
 //           that notices
 
 namespace retprobe {
@@ -30,7 +31,8 @@ inline constexpr uint64_t kCalm = uint64_t{1} << 17;
 inline constexpr uint64_t kFresh = uint64_t{1} << 18;
 inline constexpr uint64_t kOnePlace = uint64_t{1} << 20;
 inline constexpr uint64_t kDying = uint64_t{1} << RETPROBE_STATE_WHERE_BITS;
-inline constexpr uint64_t kOneGeneration = kDying << 1;
+inline constexpr uint64_t kShrinking = kDying << 1;
+inline constexpr uint64_t kOneGeneration = kShrinking << 1;
 inline constexpr uint64_t kGenerationMask = ~(kOneGeneration - 1);
 
 constexpr bool IsOpen(uint64_t state) { return (state & kGateMask) != 0; }
