@@ -8,7 +8,6 @@
 #include <cstdint>
 #include <cstdlib>
 #include <memory>
-#include <mutex>
 #include <vector>
 
 #include "base/cache_line.h"
@@ -51,8 +50,8 @@ inline uint32_t Here(uint32_t cpus) {
 // and filling it; here per-entry sequences (D. Vyukov) say when it is filled.
 class KernelRing {
  public:
-  KernelRing(size_t count, size_t size)
-      : cpus_(PossibleCpus()), slots_(cpus_), store_(count, size) {
+  KernelRing(size_t count, size_t size, int cpus = PossibleCpus())
+      : cpus_(cpus), slots_(cpus_), store_(count, size) {
     const uint64_t capacity = std::bit_ceil(count);
     for (Slot& slot : slots_) {
       slot.mask = capacity - 1;
@@ -166,8 +165,8 @@ class Freelist {
 // locks, push goes on to the next CPU rather than wait.
 class PercpuFreelist {
  public:
-  PercpuFreelist(size_t count, size_t size)
-      : cpus_(PossibleCpus()), lists_(cpus_), store_(count, size) {
+  PercpuFreelist(size_t count, size_t size, int cpus = PossibleCpus())
+      : cpus_(cpus), lists_(cpus_), store_(count, size) {
     for (size_t i = 0; i < count; ++i) {
       auto* node = static_cast<Node*>(store_.At(i));
       node->next = lists_[i % cpus_].first;
@@ -216,40 +215,6 @@ class PercpuFreelist {
   uint32_t cpus_;
   std::vector<List> lists_;
   Store store_;
-};
-
-class MutexPool {
- public:
-  MutexPool(size_t count, size_t size) : store_(count, size) {
-    free_.reserve(count);
-    for (size_t i = 0; i < count; ++i) free_.push_back(store_.At(i));
-  }
-  void* Pop() {
-    const std::lock_guard lock(mutex_);
-    if (free_.empty()) return nullptr;
-    void* object = free_.back();
-    free_.pop_back();
-    return object;
-  }
-  void Push(void* object) {
-    const std::lock_guard lock(mutex_);
-    free_.push_back(object);
-  }
-
- private:
-  std::mutex mutex_;
-  std::vector<void*> free_;
-  Store store_;
-};
-
-class Malloc {
- public:
-  Malloc(size_t, size_t size) : size_(size) {}
-  void* Pop() { return std::malloc(size_); }
-  void Push(void* object) { std::free(object); }
-
- private:
-  size_t size_;
 };
 
 }  // namespace retprobe::bench

@@ -14,7 +14,8 @@ import sys
 def main():
     program, *filters = sys.argv[1:]
     run = subprocess.run(
-        [program, "--benchmark_min_time=0.001", "--benchmark_format=json"] +
+        [program, "--benchmark_min_time=0.001", "--benchmark_repetitions=1",
+         "--benchmark_format=json"] +
         [f"--benchmark_filter={f}" for f in filters],
         stdout=subprocess.PIPE, text=True, check=False)
     if run.returncode != 0:
