@@ -1,18 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "attach_many.h"
 
-#include <malloc.h>
 #include <unistd.h>
 
 #include <chrono>
 #include <cstdio>
-#include <fstream>
 #include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "many_functions.h"
+#include "private_bytes.h"
 #include "retprobe/return_probe.h"
 #include "target.h"
 
@@ -25,21 +24,6 @@ retprobe::ReturnProbeOptions Options() {
   retprobe::ReturnProbeOptions options;
   options.return_handler = [](ReturnContext&) noexcept {};
   return options;
-}
-
-// Bytes of memory that only this process has, with what malloc keeps for later
-// given back.
-long PrivateBytes() {
-  malloc_trim(0);
-  std::ifstream smaps("/proc/self/smaps_rollup");
-  long sum = 0;
-  for (std::string line; std::getline(smaps, line);) {
-    long kib = 0;
-    if (std::sscanf(line.c_str(), "Private_Clean: %ld", &kib) == 1 ||
-        std::sscanf(line.c_str(), "Private_Dirty: %ld", &kib) == 1)
-      sum += kib * 1024;
-  }
-  return sum;
 }
 
 }  // namespace

@@ -92,7 +92,7 @@ void Migrate(benchmark::State& state) {
         }
         return tally;
       },
-      state.threads() / 2);
+      [](Local<Pool>&) {}, state.threads() / 2);
 }
 
 }  // namespace retprobe::bench

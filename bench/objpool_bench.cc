@@ -14,9 +14,9 @@
 #include "migrate.h"
 #include "plain_scenarios.h"
 #include "pool_list.h"
-#include "rate.h"
 #include "scenario.h"
 #include "signals.h"
+#include "starved.h"
 #include "versions.h"
 
 namespace retprobe::bench {
@@ -67,6 +67,10 @@ void AddAll() {
     }
   });
   Add("migrate", "handover_alone", Migrate<NoPool>)->Threads(2);
+  VisitOurs([](auto pool, const char* name, unsigned) {
+    using Pool = typename decltype(pool)::type;
+    Add("memory", name, Memory<Pool>)->ArgName("cpus")->Arg(256)->Threads(1);
+  });
   // The measure for empty_cpus: one list, however many CPUs there are.
   Add("empty_cpus", "freelist", Empty<Freelist>)->Threads(1);
 }

@@ -10,6 +10,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "private_bytes.h"
 #include "scenario.h"
 
 // Scenarios in which every thread does the same.
@@ -78,36 +79,6 @@ void Empty(benchmark::State& state) {
   }
 }
 
-// Wants 16 objects, pushes back what came; there are 8 for each thread, so half
-// of all pops may well miss.
-template <typename Pool>
-void Overrun(benchmark::State& state) {
-  static std::unique_ptr<Pool> pool;
-  constexpr uint64_t kWanted = 16;
-  RunScenario(
-      state, pool,
-      [&] {
-        pool =
-            std::make_unique<Pool>(kWanted / 2 * state.threads(), kObjectSize);
-      },
-      [](Local<Pool>& local, uint64_t pops) {
-        void* held[kWanted];
-        Tally tally;
-        for (uint64_t i = 0; i < pops; i += kWanted) {
-          size_t count = 0;
-          for (uint64_t k = 0; k < kWanted; ++k) {
-            void* object = local.Pop();
-            benchmark::DoNotOptimize(object);
-            if (object != nullptr) held[count++] = object;
-          }
-          tally.hits += count;
-          tally.misses += kWanted - count;
-          while (count > 0) local.Push(held[--count]);
-        }
-        return tally;
-      });
-}
-
 // Takes 32 objects, then gives all back: by the pool's batch calls, if it has
 // some.
 template <typename Pool>
@@ -145,6 +116,23 @@ void Bulk(benchmark::State& state) {
         }
         return tally;
       });
+}
+
+// What 65,536 objects cost beyond themselves, with state.range(0) made-up CPUs
+// and after all were out once. Only for pools that keep nothing in an object.
+template <typename Pool>
+void Memory(benchmark::State& state) {
+  constexpr size_t kCount = 65'536;
+  std::vector<void*> objects(kCount);
+  const long before = PrivateBytes();
+  auto pool = std::make_unique<Pool>(kCount, kObjectSize,
+                                     static_cast<int>(state.range(0)));
+  for (auto _ : state) {
+    for (void*& object : objects) object = pool->Pop();
+    for (void* object : objects) pool->Push(object);
+  }
+  state.counters["bytes_beyond_objects"] =
+      static_cast<double>(PrivateBytes() - before);
 }
 
 }  // namespace retprobe::bench

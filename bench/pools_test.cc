@@ -10,7 +10,7 @@
 
 #include "pool_check.h"
 #include "pool_list.h"
-#include "rate.h"
+#include "starved.h"
 
 namespace retprobe::bench {
 namespace {

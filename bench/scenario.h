@@ -6,12 +6,12 @@
 #include <sched.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <vector>
 
 // What all scenarios of objpool_bench share.
 
@@ -96,19 +96,46 @@ struct Tally {
   uint64_t misses = 0;
 };
 
-// Everybody begins at once, however late the kernel wakes them.
+// Everybody begins at once, however late the kernel wakes them; and how long
+// it took from the first to begin to the last to end.
 class StartGate {
  public:
+  using Clock = std::chrono::steady_clock;
+
   // Requires: nobody waits.
-  void Close() { arrived_.store(0, std::memory_order_relaxed); }
+  void Close() {
+    arrived_.store(0, std::memory_order_relaxed);
+    begin_.store(INT64_MAX, std::memory_order_relaxed);
+    end_.store(0, std::memory_order_relaxed);
+  }
   void Pass(int threads) {
     arrived_.fetch_add(1, std::memory_order_relaxed);
     Patience patience;
     while (arrived_.load(std::memory_order_relaxed) < threads) patience.Wait();
+    const int64_t now = Now();
+    int64_t begin = begin_.load(std::memory_order_relaxed);
+    while (now < begin && !begin_.compare_exchange_weak(
+                              begin, now, std::memory_order_relaxed)) {
+    }
+  }
+  void Leave() {
+    const int64_t now = Now();
+    int64_t end = end_.load(std::memory_order_relaxed);
+    while (now > end &&
+           !end_.compare_exchange_weak(end, now, std::memory_order_relaxed)) {
+    }
+  }
+  // Requires: all have left.
+  double Seconds() const {
+    return 1e-9 * static_cast<double>(end_.load(std::memory_order_relaxed) -
+                                      begin_.load(std::memory_order_relaxed));
   }
 
  private:
+  static int64_t Now() { return Clock::now().time_since_epoch().count(); }
   std::atomic<int> arrived_{0};
+  std::atomic<int64_t> begin_{0};
+  std::atomic<int64_t> end_{0};
 };
 
 // How one thread fared.
@@ -134,37 +161,36 @@ inline void Report(benchmark::State& state, const Outcome& outcome,
 }
 
 // Calls `run(pops)` in parts and times each, so that one can do without those
-// in which another program ran. With more threads than CPUs that is what is
-// measured, and there is one part.
+// in which another program ran.
 template <typename Run>
-Outcome TimeParts(uint64_t pops, bool oversubscribed, Run run) {
+Outcome TimeParts(uint64_t pops, Run run) {
   using Clock = std::chrono::steady_clock;
-  const int parts = oversubscribed ? 1 : 15;
+  constexpr int kParts = 15;
   Outcome outcome;
-  std::vector<double> per_pop;
-  per_pop.reserve(parts);
+  std::array<double, kParts> per_pop;
   auto start = Clock::now();
-  for (int part = 0; part < parts; ++part) {
-    const Tally tally = run(pops / parts + 1);
+  for (double& part : per_pop) {
+    const Tally tally = run(pops / kParts + 1);
     const auto end = Clock::now();
     const double seconds = std::chrono::duration<double>(end - start).count();
     start = end;
     outcome.seconds += seconds;
     outcome.tally.hits += tally.hits;
     outcome.tally.misses += tally.misses;
-    per_pop.push_back(seconds / static_cast<double>(tally.hits + tally.misses));
+    part = seconds / static_cast<double>(tally.hits + tally.misses);
   }
-  std::nth_element(per_pop.begin(), per_pop.begin() + parts / 2, per_pop.end());
-  outcome.median = per_pop[parts / 2];
+  std::nth_element(per_pop.begin(), per_pop.begin() + kParts / 2,
+                   per_pop.end());
+  outcome.median = per_pop[kParts / 2];
   return outcome;
 }
 
 // Runs one thread of a scenario. `make()` sets `pool` up, in thread 0 before
 // the others begin; `run(local, pops)` is timed and returns its Tally, after
-// about so many pops. The pool is gone afterwards.
-template <typename Pool, typename Make, typename Run>
+// about so many pops; `after(local)` is not timed. The pool is gone afterwards.
+template <typename Pool, typename Make, typename Run, typename After>
 void RunScenario(benchmark::State& state, std::unique_ptr<Pool>& pool,
-                 Make make, Run run, int poppers = 0) {
+                 Make make, Run run, After after, int poppers) {
   static StartGate gate;
   PinThread(state.thread_index());
   if (state.thread_index() == 0) {
@@ -181,14 +207,29 @@ void RunScenario(benchmark::State& state, std::unique_ptr<Pool>& pool,
       gate.Pass(state.threads());
       state.ResumeTiming();
       outcome = TimeParts(static_cast<uint64_t>(state.max_iterations),
-                          state.threads() > CpuCount(),
                           [&](uint64_t pops) { return run(local, pops); });
       state.PauseTiming();
+      gate.Leave();
+      after(local);
     }
     state.ResumeTiming();
   }
-  Report(state, outcome, poppers > 0 ? poppers : state.threads());
+  if (state.threads() > CpuCount()) {
+    // A thread's own time says nothing of how long it waited for a CPU.
+    outcome.seconds = gate.Seconds();
+    outcome.median =
+        outcome.seconds /
+        static_cast<double>(outcome.tally.hits + outcome.tally.misses);
+  }
+  Report(state, outcome, poppers);
   if (state.thread_index() == 0) pool.reset();
+}
+
+template <typename Pool, typename Make, typename Run>
+void RunScenario(benchmark::State& state, std::unique_ptr<Pool>& pool,
+                 Make make, Run run) {
+  RunScenario(
+      state, pool, make, run, [](Local<Pool>&) {}, state.threads());
 }
 
 }  // namespace retprobe::bench

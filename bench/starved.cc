@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "rate.h"
+#include "starved.h"
 
 #include <algorithm>
+#include <numeric>
+#include <random>
 #include <utility>
 
 namespace retprobe::bench {
@@ -14,6 +16,20 @@ double PerPop(const Round& round) {
 }
 
 }  // namespace
+
+std::vector<uint64_t> WantedByRound(uint64_t load) {
+  std::vector<uint64_t> wanted(load + 1);
+  std::iota(wanted.begin(), wanted.end(), load / 2);
+  std::vector<uint64_t> order;
+  std::mt19937 random(1);
+  for (int cycle = 0; cycle < 8; ++cycle) {
+    std::shuffle(wanted.begin(), wanted.end(), random);
+    order.insert(order.end(), wanted.begin(), wanted.end());
+  }
+  // RoundClock shall not see the same ones again and again.
+  if (order.size() % 2 == 0) order.pop_back();
+  return order;
+}
 
 double ClockNanoseconds() {
   static const double median = [] {
