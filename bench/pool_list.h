@@ -51,10 +51,11 @@ template <typename Visitor>
 void VisitOurs(Visitor&& visit) {
   using std::type_identity;
   using Backend = ObjPool::Backend;
-  visit(type_identity<Ours<Backend::kAuto, true>>(), "objpool", kSignalSafe);
-  visit(type_identity<Ours<Backend::kAuto, false>>(), "objpool_call",
-        kSignalSafe);
-  visit(type_identity<Ours<Backend::kCas, false>>(), "objpool_cas",
+  visit(type_identity<Ours<Backend::kAuto>>(), "objpool", kSignalSafe);
+  visit(type_identity<Ours<Backend::kCas>>(), "objpool_cas", kSignalSafe);
+  visit(type_identity<Ours<Backend::kPercpuFreelist>>(),
+        "objpool_percpu_freelist", kSignalSafe);
+  visit(type_identity<Ours<Backend::kFreelist>>(), "objpool_freelist",
         kSignalSafe);
 }
 

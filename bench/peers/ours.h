@@ -8,16 +8,12 @@
 #include <memory>
 #include <string>
 
-#include "base/cpu.h"
-#include "objpool/pool_core.h"
 #include "retprobe/objpool.h"
 #include "topology/topology.h"
 
 namespace retprobe::bench {
 
-// `kInline`: the fast path as the trampoline has it, in the caller's code like
-// the peers'; else the library's functions.
-template <ObjPool::Backend kBackend, bool kInline>
+template <ObjPool::Backend kBackend>
 class Ours {
  public:
   // `cpus`: that many made-up CPUs; 0: the machine's.
@@ -33,23 +29,19 @@ class Ours {
       std::exit(1);
     }
     pool_ = *std::move(pool);
-    magazines_ = pool_->magazines();
   }
 
-  void* Pop() {
-    return kInline ? PoolCore::Pop(magazines_, RseqOffset()) : pool_->Pop();
+  void* Pop() { return pool_->Pop(); }
+  void Push(void* object) { pool_->Push(object); }
+  size_t PopBatch(void** objects, size_t count) {
+    return pool_->PopBatch(objects, count);
   }
-  void Push(void* object) {
-    if (kInline) {
-      PoolCore::Push(magazines_, object, RseqOffset());
-    } else {
-      pool_->Push(object);
-    }
+  void PushBatch(void** objects, size_t count) {
+    pool_->PushBatch(objects, count);
   }
 
  private:
   std::unique_ptr<Topology> topology_;
-  void* magazines_;
   std::unique_ptr<ObjPool> pool_;
 };
 
