@@ -169,6 +169,8 @@ bool BasicPoolCore<P>::Settle() noexcept {
     if (!P::Barrier()) return false;
     for (int i = 0; i < found; ++i) Confirm(frozen[i]);
   }
+  // What magazines held was not pushed to where it now is. relaxed: R11
+  clearings.fetch_add(1, std::memory_order_relaxed);
   while ((state & kGenerationMask) == generation && (state & kUnsettled) != 0) {
     // R11 -> A4: who reads the state without the bit finds the flags set.
     // relaxed on failure: the next round validates it

@@ -140,10 +140,6 @@ ObjPool::Stats ObjPool::GetStats() const noexcept {
     stats.pushes += slot.ring.pushes() + slot.freelist.pushes();
     stats.steals += slot.steals.load(std::memory_order_relaxed);
     stats.misses += slot.misses.load(std::memory_order_relaxed);
-    if (i < core_->cpus && core_->use_magazines) {
-      stats.misses +=
-          core_->MagazineOf(i).misses.load(std::memory_order_relaxed);
-    }
   }
   stats.drains = core_->drains.load(std::memory_order_relaxed);
   stats.grown = core_->grown.load(std::memory_order_relaxed);

@@ -38,7 +38,6 @@ struct BasicMagazine {
 
   Atomic<int64_t> count;
   Atomic<uint64_t> objects[RETPROBE_MAGAZINE_SLOTS];
-  Atomic<uint64_t> misses;  // pops that found the whole pool empty
   Atomic<int64_t> front;
 };
 
@@ -55,9 +54,11 @@ struct BasicMagazineHeader {
   uint64_t capacity;
   // CPU ids below this have a magazine; 0 when the pool does not use rseq.
   uint64_t cpus;
+  // CPU 0's count of misses; the others' follow at a magazine's distance.
+  Atomic<uint64_t>* misses;
   ObjPool* pool;
   void* core;  // the same pool, as the slow paths know it
-  uint64_t reserved[3];
+  uint64_t reserved[2];
 };
 
 }  // namespace retprobe

@@ -11,6 +11,7 @@
 #include "base/cpu_hot.h"
 #include "base/membarrier_hot.h"
 #include "objpool/magazine.h"
+#include "objpool/slot.h"
 
 namespace retprobe {
 
@@ -47,7 +48,7 @@ struct Native {
   static bool MagazinePush(void* magazines, void* object) noexcept {
     return arch::MagazinePush(magazines, object, internal::rseq_offset);
   }
-  // Counts a miss in this CPU's magazine. False: it has none.
+  // Counts a miss of this CPU. False: it has no magazine.
   static bool CountMiss(void* magazines) noexcept {
     return arch::RseqCountMiss(magazines, internal::rseq_offset);
   }
@@ -66,7 +67,7 @@ using Magazine = BasicMagazine<Native>;
 using MagazineHeader = BasicMagazineHeader<Native>;
 
 static_assert(sizeof(Magazine) == 1 << RETPROBE_MAGAZINE_SHIFT);
-static_assert(offsetof(Magazine, misses) == RETPROBE_MAGAZINE_MISSES);
+static_assert(sizeof(Slot<Native>) == sizeof(Magazine));
 static_assert(offsetof(Magazine, front) == RETPROBE_MAGAZINE_FRONT);
 static_assert(sizeof(MagazineHeader) == 64);
 static_assert(offsetof(MagazineHeader, state) ==
@@ -75,6 +76,8 @@ static_assert(offsetof(MagazineHeader, capacity) ==
               64 + RETPROBE_MAGAZINE_HEADER_CAPACITY);
 static_assert(offsetof(MagazineHeader, cpus) ==
               64 + RETPROBE_MAGAZINE_HEADER_CPUS);
+static_assert(offsetof(MagazineHeader, misses) ==
+              64 + RETPROBE_MAGAZINE_HEADER_MISSES);
 
 }  // namespace retprobe
 

@@ -108,7 +108,7 @@ uint64_t FillIn(const Options& options, Backend backend,
   uint64_t keep =
       options.magazine_capacity >= 0
           ? options.magazine_capacity
-          : std::clamp<uint64_t>(share / 2, 1, RETPROBE_MAGAZINE_SLOTS + 1);
+          : std::clamp<uint64_t>(share / 2, 1, RETPROBE_MAGAZINE_SLOTS);
   if (RETPROBE_DEBUG_CHECKS || !shape.use_rseq) keep = 0;
   shape.use_magazines = keep != 0;
   shape.batch = std::clamp<uint32_t>(keep / 2, 1, kMaxBatch);
@@ -207,6 +207,7 @@ ObjPool* PoolSetUp::Furnish(std::byte* memory, const Layout& layout,
   MagazineHeader& header = core->header();
   header.cpus = shape.use_magazines ? shape.cpus : 0;
   header.capacity = keep != 0 ? keep - 1 : 0;
+  header.misses = &core->slots->misses;
   header.core = core;
   header.state = kFresh | (keep != 0 ? shape.cpus | kUnsettled : 0);
   header.pool = new (memory + layout.pool) ObjPool(core, backend);

@@ -44,9 +44,8 @@ class Occupancy {
       : state_(state), flags_(flags) {}
 
   bool MayHold(uint32_t place) const noexcept {
-    // relaxed: the state decides whether to look at all, and counts the place
-    // at least since its object was pushed
-    return flags_[place].load(std::memory_order_relaxed) != kUncounted;
+    // A14 <- R14: who finds a flag cleared finds the clearing counted, too.
+    return flags_[place].load(std::memory_order_acquire) != kUncounted;
   }
 
   // Requires: an object was pushed to `place` just now.
@@ -83,8 +82,9 @@ class Occupancy {
   // The second, after the barrier. `empty`: what the place was found since.
   void EndClearing(uint32_t place, uint64_t number, bool empty) noexcept {
     uint64_t flag = number << kNumberShift | kClearing;
-    // S3: as above. relaxed on failure: a push, or another search, has changed
-    // its mind
+    // R14 -> A14: the number is counted. S3: as above.
+    // relaxed on failure: a push, or
+    // another search, has changed its mind
     if (flags_[place].compare_exchange_strong(
             flag, empty ? kUncounted : kCounted, std::memory_order_seq_cst,
             std::memory_order_relaxed) &&

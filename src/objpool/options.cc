@@ -19,7 +19,7 @@ using Backend = ObjPool::Backend;
 
 constexpr uint64_t kMaxObjectSize = uint64_t{1} << 30;
 constexpr uint64_t kMaxAlignment = 4096;
-constexpr uint64_t kMaxMagazine = RETPROBE_MAGAZINE_SLOTS + 1;
+constexpr uint64_t kMaxMagazine = RETPROBE_MAGAZINE_SLOTS;
 constexpr uint64_t kMinRing = 8;
 constexpr uint64_t kMaxRing = 65536;
 

@@ -194,9 +194,10 @@ struct BasicPoolCore : PoolShape<P> {
   uint32_t Advance(ObjectRange<P>& range, uint32_t end,
                    uint32_t& count) noexcept;
   void* PopFurther(uint32_t here, uint64_t state) noexcept;
-  void NothingFound(uint32_t here, uint64_t pushes) noexcept;
+  void NothingFound(uint32_t here, uint64_t state) noexcept;
   bool IsPlaceEmpty(uint32_t place) noexcept;
-  bool AreAllEmpty(uint64_t& pushes) noexcept;
+  bool IsStillEmpty(uint32_t here) noexcept;
+  uint64_t Clearings() noexcept;
   void ClearEmptyPlaces() noexcept;
   uint64_t PushesTo(uint32_t place) const noexcept;
   uint64_t Pushes() noexcept;

@@ -117,19 +117,35 @@ uint32_t BasicPoolCore<P>::TakeAny(uint32_t here, bool grow) noexcept {
     // A4: as in PopSlow.
     const uint64_t state = header().state.load(std::memory_order_acquire);
     if (retprobe::IsEmpty(state)) return kNoIndex;
-    pushes = 0;
-    if ((state & (kUnsettled | kFresh)) == 0 && AreAllEmpty(pushes)) break;
-    pushes = 0;
+    if ((state & (kUnsettled | kFresh)) == 0 && IsStillEmpty(here)) {
+      NothingFound(here, state);
+      return kNoIndex;
+    }
+    pushes = Clearings();
     uint32_t index = Search(here, state, pushes);
     if (index == kNoIndex && grow && (state & kFresh) != 0) {
       index = TakeFresh(here, /*grow=*/true);
     }
     if (index != kNoIndex) return index;
     if ((state & kUnsettled) != 0 && Settle()) continue;
-    if (pushes == Pushes() && (round > 0 || !this->use_spare)) break;
+    if (pushes == Pushes() && (round > 0 || !this->use_spare)) {
+      // R13 -> A13: the searches that found it.
+      SlotOf(here).empty_at.store(pushes, std::memory_order_release);
+      // relaxed: a count that may be a little wrong
+      SlotOf(here).futile.store(0, std::memory_order_relaxed);
+      NothingFound(here, state);
+      break;
+    }
   }
-  NothingFound(here, pushes);
   return kNoIndex;
+}
+
+// Whether nothing was pushed since all places were seen empty.
+template <typename P>
+bool BasicPoolCore<P>::IsStillEmpty(uint32_t here) noexcept {
+  if (this->use_spare) return false;
+  // A13 <- R13: our look is a later one.
+  return SlotOf(here).empty_at.load(std::memory_order_acquire) == Pushes();
 }
 
 // `pushes`: those before its look at each place.
@@ -182,24 +198,8 @@ uint64_t BasicPoolCore<P>::PushesTo(uint32_t place) const noexcept {
   return slot.ring.pushes() + slot.freelist.pushes();
 }
 
-// Whether at some moment of this call no place held an object. Requires: the
-// pool is settled. Sets `pushes` to how many there had been everywhere. A
-// search does the same and more; this is for a pool that is really empty.
-template <typename P>
-bool BasicPoolCore<P>::AreAllEmpty(uint64_t& pushes) noexcept {
-  const Occupancy<P> occupied = occupancy();
-  for (int look = 0; look < (this->use_spare ? 2 : 1); ++look) {
-    pushes = 0;
-    for (uint32_t place = 0; place < places(); ++place) {
-      if (!occupied.MayHold(place)) continue;
-      pushes += PushesTo(place);
-      if (!IsPlaceEmpty(place)) return false;
-    }
-  }
-  return pushes == Pushes();
-}
-
-// The sum over all places that may hold objects.
+// How many objects were pushed to all places that may hold some. Never less
+// than before, and more after every push.
 template <typename P>
 uint64_t BasicPoolCore<P>::Pushes() noexcept {
   const Occupancy<P> occupied = occupancy();
@@ -207,7 +207,15 @@ uint64_t BasicPoolCore<P>::Pushes() noexcept {
   for (uint32_t place = 0; place < places(); ++place) {
     if (occupied.MayHold(place)) pushes += PushesTo(place);
   }
-  return pushes;
+  return pushes + Clearings();
+}
+
+// Clearing a place takes its pushes out of the sum, but adds more to it; so
+// does settling, which makes objects known that were not pushed.
+template <typename P>
+uint64_t BasicPoolCore<P>::Clearings() noexcept {
+  // relaxed: MayHold orders it
+  return clearings.load(std::memory_order_relaxed) << 44;
 }
 
 // Takes objects that exist but were never handed out: of this node, or, to
@@ -263,24 +271,18 @@ uint32_t BasicPoolCore<P>::Advance(ObjectRange<P>& range, uint32_t end,
   return range.begin + fresh;
 }
 
-// A pop has found nothing, `pushes` having been made to where it looked.
+// A pop has found nothing.
 template <typename P>
-void BasicPoolCore<P>::NothingFound(uint32_t here, uint64_t pushes) noexcept {
-  // relaxed: a hint
-  const uint64_t state = header().state.load(std::memory_order_relaxed);
+void BasicPoolCore<P>::NothingFound(uint32_t here, uint64_t state) noexcept {
   if ((state & kCalm) != 0) {
+    // relaxed: a hint
     header().state.fetch_and(~kCalm, std::memory_order_relaxed);
   }
-  Slot<P>& slot = SlotOf(here);
-  // relaxed, all: counts that may be a little wrong
-  uint32_t futile = slot.futile.load(std::memory_order_relaxed) + 1;
-  if (slot.pushes_seen.load(std::memory_order_relaxed) != pushes) {
-    slot.pushes_seen.store(pushes, std::memory_order_relaxed);
-    futile = 1;
-  }
-  slot.futile.store(futile < this->futile_limit ? futile : 0,
-                    std::memory_order_relaxed);
-  if (futile >= this->futile_limit) ClearEmptyPlaces();
+  Atomic<uint32_t>& futile = SlotOf(here).futile;
+  // relaxed, both: a count that may be a little wrong
+  const uint32_t count = futile.load(std::memory_order_relaxed) + 1;
+  futile.store(count, std::memory_order_relaxed);
+  if (count % this->futile_limit == 0) ClearEmptyPlaces();
 }
 
 template <typename P>

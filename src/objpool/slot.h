@@ -30,8 +30,8 @@ struct Slot {
   // middle, of others).
   alignas(kCacheLine) Atomic<uint64_t> steals;
   Atomic<uint64_t> misses;
-  Atomic<uint64_t> pushes_seen;  // everywhere, by the last search for nothing
-  Atomic<uint32_t> futile;       // such searches since, in a row
+  Atomic<uint64_t> empty_at;  // Pushes() when all places were last seen empty
+  Atomic<uint32_t> futile;    // pops since that found it so still
 };
 
 }  // namespace retprobe

@@ -23,7 +23,7 @@ absl::StatusOr<ObjPool*> InstancePools::ForDataSize(size_t data_size) {
     if (data_size > kClasses[i]) continue;
     if (pools_[i] == nullptr) {
       ObjPool::Options options;
-      options.magazine_capacity = RETPROBE_MAGAZINE_SLOTS + 1;
+      options.magazine_capacity = RETPROBE_MAGAZINE_SLOTS;
       options.object_size = sizeof(ReturnInstance) + kClasses[i];
       options.object_count = kInstancesPerCpu * PossibleCpus();
       options.max_objects =

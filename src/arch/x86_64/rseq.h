@@ -25,19 +25,20 @@ inline uint32_t RseqCpu(ptrdiff_t rseq) noexcept {
   return cpu;
 }
 
-// Adds 1 to the misses in this CPU's magazine. False: it has none.
+// Adds 1 to this CPU's misses. False: it has no magazine.
 inline bool RseqCountMiss(void* magazines, ptrdiff_t rseq) noexcept {
   asm volatile goto(RETPROBE_RSEQ_BEGIN("%%rcx")
            "movl %%fs:4(%[rseq]), %%ecx\n\t"
            "cmpq %c[cpus](%[base]), %%rcx\n\t"
            "jae %l[none]\n\t"
            "shlq %[shift], %%rcx\n\t"
-           "incq %c[misses](%[base],%%rcx)\n"  // commits
+           "addq %c[misses](%[base]), %%rcx\n\t"
+           "incq (%%rcx)\n"  // commits
            RETPROBE_RSEQ_END("71b")
            :
            : [base] "r"(magazines), [rseq] "r"(rseq),
              [cpus] "i"(RETPROBE_MAGAZINE_HEADER_CPUS),
-             [misses] "i"(RETPROBE_MAGAZINE_MISSES),
+             [misses] "i"(RETPROBE_MAGAZINE_HEADER_MISSES),
              [shift] "i"(RETPROBE_MAGAZINE_SHIFT)
            : "rcx", "memory", "cc"
            : none);

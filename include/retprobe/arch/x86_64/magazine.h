@@ -27,14 +27,16 @@
 // the front: the second waits for one store-to-load forwarding of the first,
 // where a count takes two and two additions.
 //
-// A section's last instruction is its only lasting store.
+// A section's last instruction is its only lasting store. Misses are counted
+// apart, (cpu << RETPROBE_MAGAZINE_SHIFT) behind where the header points: other
+// CPUs look at magazines while they find nothing.
 #define RETPROBE_MAGAZINE_SHIFT 9
-#define RETPROBE_MAGAZINE_SLOTS 61
-#define RETPROBE_MAGAZINE_MISSES 496
+#define RETPROBE_MAGAZINE_SLOTS 62
 #define RETPROBE_MAGAZINE_FRONT 504
 #define RETPROBE_MAGAZINE_HEADER_STATE -64
 #define RETPROBE_MAGAZINE_HEADER_CAPACITY -56
 #define RETPROBE_MAGAZINE_HEADER_CPUS -48
+#define RETPROBE_MAGAZINE_HEADER_MISSES -40
 
 // The bits of the state that say where objects may be; the rest counts.
 #define RETPROBE_STATE_WHERE_BITS 40
@@ -116,7 +118,8 @@ inline uintptr_t MagazinePop(void* magazines, ptrdiff_t rseq) noexcept {
                "cmpq %c[cpus](%[base]), %[cpu]\n\t"
                "jae 73f\n\t"
                "shlq %[shift], %[cpu]\n\t"
-               "leaq %c[misses](%[base],%[cpu]), %[address]\n\t"
+               "addq %c[misses](%[base]), %[cpu]\n\t"
+               "movq %[cpu], %[address]\n\t"
                "movq (%[address]), %[value]\n\t"
                "xorl %k[object], %k[object]\n\t"
                "incq %[value]\n"
@@ -129,7 +132,7 @@ inline uintptr_t MagazinePop(void* magazines, ptrdiff_t rseq) noexcept {
                  [cpus] "i"(RETPROBE_MAGAZINE_HEADER_CPUS),
                  [shift] "i"(RETPROBE_MAGAZINE_SHIFT),
                  [front] "i"(RETPROBE_MAGAZINE_FRONT),
-                 [misses] "i"(RETPROBE_MAGAZINE_MISSES),
+                 [misses] "i"(RETPROBE_MAGAZINE_HEADER_MISSES),
                  [counting] "i"(64 - RETPROBE_STATE_WHERE_BITS),
                  [further] "i"(kLookFurther)
                : "memory", "cc");
