@@ -9,12 +9,14 @@ std::string GeneralHelp() {
 
 Usage: retprobe trace -e PATTERN... [OPTION...] [--] PROGRAM [ARGUMENT...]
        retprobe list PATTERN... -- PROGRAM [ARGUMENT...]
+       retprobe usl [OPTION...] FILE
        retprobe --version
        retprobe [COMMAND] --help
 
 Commands:
   trace   run a program and report the calls of the functions that match
   list    show what would be probed, and why something cannot be
+  usl     fit scaling laws to measurements: how far will throughput grow?
 )";
 }
 

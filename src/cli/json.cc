@@ -13,21 +13,6 @@
 namespace retprobe::cli {
 namespace {
 
-// Length of the UTF-8 sequence at the front of `text`, 0 when there is none.
-size_t Utf8Length(absl::string_view text) {
-  const auto lead = static_cast<unsigned char>(text[0]);
-  const size_t length = lead < 0x80                    ? 1
-                        : lead >= 0xc2 && lead < 0xe0  ? 2
-                        : lead >= 0xe0 && lead < 0xf0  ? 3
-                        : lead >= 0xf0 && lead <= 0xf4 ? 4
-                                                       : 0;
-  if (length > text.size()) return 0;
-  for (size_t i = 1; i < length; ++i) {
-    if ((static_cast<unsigned char>(text[i]) & 0xc0) != 0x80) return 0;
-  }
-  return length;
-}
-
 const char* StateName(session::FunctionState state) {
   switch (state) {
     case session::FunctionState::kProbed:
@@ -104,6 +89,20 @@ std::string ProcessJson(const ProcessReport& process) {
 }
 
 }  // namespace
+
+size_t Utf8Length(absl::string_view text) {
+  const auto lead = static_cast<unsigned char>(text[0]);
+  const size_t length = lead < 0x80                    ? 1
+                        : lead >= 0xc2 && lead < 0xe0  ? 2
+                        : lead >= 0xe0 && lead < 0xf0  ? 3
+                        : lead >= 0xf0 && lead <= 0xf4 ? 4
+                                                       : 0;
+  if (length > text.size()) return 0;
+  for (size_t i = 1; i < length; ++i) {
+    if ((static_cast<unsigned char>(text[i]) & 0xc0) != 0x80) return 0;
+  }
+  return length;
+}
 
 std::string JsonString(absl::string_view text) {
   std::string result = "\"";

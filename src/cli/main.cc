@@ -8,11 +8,13 @@
 #include "cli/output.h"
 #include "cli/program.h"
 #include "cli/run.h"
+#include "cli/usl.h"
 #include "retprobe/version.h"
 
 int main(int argc, char** argv) {
   using namespace retprobe::cli;
   const std::vector<std::string> arguments(argv + 1, argv + argc);
+  if (!arguments.empty() && arguments[0] == "usl") return RunUsl(argv + 1);
   auto options = ParseOptions(arguments);
   if (!options.ok()) {
     Complain(options.status().message());

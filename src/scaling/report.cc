@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "scaling/report.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+
+namespace retprobe::scaling {
+namespace {
+
+using Cells = std::vector<std::string>;
+
+// The first column to the left, the others to the right.
+std::string Align(const std::vector<Cells>& lines) {
+  std::vector<size_t> widths;
+  for (const Cells& cells : lines) {
+    widths.resize(std::max(widths.size(), cells.size()));
+    for (size_t i = 0; i < cells.size(); ++i) {
+      widths[i] = std::max(widths[i], cells[i].size());
+    }
+  }
+  std::string text;
+  for (const Cells& cells : lines) {
+    std::string line;
+    for (size_t i = 0; i < cells.size(); ++i) {
+      const std::string space(widths[i] - cells[i].size(), ' ');
+      absl::StrAppend(&line, i == 0 ? "" : "  ", i == 0 ? cells[i] : space,
+                      i == 0 ? space : cells[i]);
+    }
+    line.erase(line.find_last_not_of(' ') + 1);
+    absl::StrAppend(&text, line, "\n");
+  }
+  return text;
+}
+
+std::string Format(const char* format, double value) {
+  if (std::isinf(value)) return "inf";
+  char text[64];
+  std::snprintf(text, sizeof(text), format, value);
+  return text;
+}
+
+std::string Rate(double value) { return Format("%.3g", value); }
+
+std::string Peak(double value) {
+  return value < 1e6 ? Format("%.0f", value) : Format("%.3g", value);
+}
+
+std::string Criterion(const std::optional<Fit>& fit) {
+  if (!fit.has_value() || std::isinf(fit->aicc)) return "-";
+  return Format("%.1f", fit->aicc);
+}
+
+template <typename Print>
+std::string Between(const Interval& interval, Print print) {
+  return absl::StrCat(print(interval.low), "..", print(interval.high));
+}
+
+Cells Header(const Question& question) {
+  Cells cells = {"series", "threads", "law",     "g",           "a",
+                 "b",      "peak",    "rms log", "AICc amdahl", "AICc usl"};
+  for (const int threads : question.predict) {
+    cells.push_back(absl::StrCat("X(", threads, ")"));
+  }
+  return cells;
+}
+
+void AddRow(const Segment& segment, const Question& question,
+            std::vector<Cells>& lines) {
+  const Fit& fit = segment.fit();
+  const bool usl = fit.law == Law::kUsl;
+  const Intervals& intervals = segment.intervals;
+  Cells values = {segment.series,
+                  absl::StrCat(segment.from, "-", segment.to),
+                  LawName(fit.law),
+                  Short(fit.curve.g),
+                  Rate(fit.curve.a),
+                  usl ? Rate(fit.curve.b) : "-",
+                  Peak(fit.curve.Peak()),
+                  Format("%.3f", fit.rms_log),
+                  Criterion(segment.amdahl),
+                  Criterion(segment.usl)};
+  Cells between = {"  95 %",
+                   "",
+                   "",
+                   Between(intervals.g, Short),
+                   Between(intervals.a, Rate),
+                   usl ? Between(intervals.b, Rate) : "",
+                   usl ? Between(intervals.peak, Peak) : "",
+                   "",
+                   "",
+                   ""};
+  for (const int threads : question.predict) {
+    const auto found =
+        std::find_if(segment.predictions.begin(), segment.predictions.end(),
+                     [&](const Prediction& p) { return p.threads == threads; });
+    const bool here = found != segment.predictions.end();
+    values.push_back(here ? Short(found->throughput) : "");
+    between.push_back(here ? Between(found->interval, Short) : "");
+  }
+  lines.push_back(std::move(values));
+  lines.push_back(std::move(between));
+}
+
+std::string Title(const Segment& segment) {
+  std::string title = segment.series;
+  if (!segment.points.empty()) {
+    absl::StrAppend(&title, " (", segment.from, "-", segment.to, ")");
+  }
+  return title;
+}
+
+}  // namespace
+
+std::string Short(double value) {
+  if (std::isinf(value)) return value < 0 ? "-inf" : "inf";
+  constexpr const char* kPrefixes[] = {"", "k", "M", "G", "T", "P"};
+  size_t prefix = 0;
+  // What %.3g would round up to 1000 belongs to the next prefix.
+  while (std::abs(value) >= 999.5 && prefix + 1 < std::size(kPrefixes)) {
+    value /= 1000;
+    ++prefix;
+  }
+  return absl::StrCat(Format("%.3g", value), kPrefixes[prefix]);
+}
+
+std::string RenderTable(const std::vector<Segment>& segments,
+                        const Question& question) {
+  std::vector<Cells> lines = {Header(question)};
+  std::string remarks;
+  for (const Segment& segment : segments) {
+    if (!segment.error.empty()) {
+      absl::StrAppend(&remarks, Title(segment), ": not fitted: ", segment.error,
+                      "\n");
+      continue;
+    }
+    AddRow(segment, question, lines);
+    for (const std::string& remark : segment.remarks) {
+      absl::StrAppend(&remarks, Title(segment), ": ", remark, "\n");
+    }
+  }
+  return absl::StrCat(Align(lines), remarks.empty() ? "" : "\n", remarks);
+}
+
+}  // namespace retprobe::scaling

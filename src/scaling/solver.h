@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef RETPROBE_SCALING_SOLVER_H_
+#define RETPROBE_SCALING_SOLVER_H_
+
+#include <array>
+#include <limits>
+
+#include "absl/types/span.h"
+#include "scaling/fit.h"
+
+namespace retprobe::scaling {
+
+struct Parameter {
+  double value = 0;
+  double low = -std::numeric_limits<double>::infinity();
+  double high = std::numeric_limits<double>::infinity();
+  bool fixed = false;
+};
+
+// A least-squares problem in three parameters that determine a curve: two of
+// them directly, and the third such that a figure of interest is a parameter of
+// its own, which a profile can then hold.
+struct Problem {
+  enum class Third { kB, kInverseSquarePeak };
+
+  absl::Span<const Point> points;
+  double at = 1;  // threads at which `level` is the logarithm of X
+  Third third_is = Third::kB;
+  Parameter level;
+  Parameter a = {.low = 0};
+  Parameter third = {.low = 0};
+
+  // The half of the sum of squares that least squares speak of is not halved.
+  double SumOfSquares() const;
+  double b() const;
+  Curve curve() const;
+};
+
+// Moves the parameters that are not fixed to the next minimum, within their
+// bounds, and returns the sum of squares there. All of Ceres is behind this.
+double Solve(Problem& problem);
+
+}  // namespace retprobe::scaling
+
+#endif  // RETPROBE_SCALING_SOLVER_H_
