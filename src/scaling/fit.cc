@@ -37,8 +37,8 @@ absl::Status CheckPoints(Law law, absl::Span<const Point> points) {
   if (count < PointsNeeded(law)) {
     return absl::InvalidArgumentError(
         absl::StrCat("too few points: throughput at ", count,
-                     count == 1 ? " number" : " numbers", " of threads; the ",
-                     law == Law::kAmdahl ? "law of Amdahl" : "USL",
+                     count == 1 ? " number" : " numbers", " of threads; ",
+                     law == Law::kAmdahl ? "Amdahl's law" : "the USL",
                      " needs at least ", PointsNeeded(law)));
   }
   return absl::OkStatus();

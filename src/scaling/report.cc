@@ -113,6 +113,32 @@ std::string Title(const Segment& segment) {
   return title;
 }
 
+// Each remark once, with all that it is about.
+class Remarks {
+ public:
+  void Add(const std::string& remark, const std::string& title) {
+    const auto found =
+        std::find_if(remarks_.begin(), remarks_.end(),
+                     [&](const auto& known) { return known.first == remark; });
+    if (found != remarks_.end()) {
+      absl::StrAppend(&found->second, ", ", title);
+    } else {
+      remarks_.emplace_back(remark, title);
+    }
+  }
+
+  std::string Render() const {
+    std::string text;
+    for (const auto& [remark, titles] : remarks_) {
+      absl::StrAppend(&text, "\n", titles, ":\n  ", remark, "\n");
+    }
+    return text;
+  }
+
+ private:
+  std::vector<std::pair<std::string, std::string>> remarks_;
+};
+
 }  // namespace
 
 std::string Short(double value) {
@@ -130,19 +156,18 @@ std::string Short(double value) {
 std::string RenderTable(const std::vector<Segment>& segments,
                         const Question& question) {
   std::vector<Cells> lines = {Header(question)};
-  std::string remarks;
+  Remarks remarks;
   for (const Segment& segment : segments) {
-    if (!segment.error.empty()) {
-      absl::StrAppend(&remarks, Title(segment), ": not fitted: ", segment.error,
-                      "\n");
-      continue;
-    }
-    AddRow(segment, question, lines);
-    for (const std::string& remark : segment.remarks) {
-      absl::StrAppend(&remarks, Title(segment), ": ", remark, "\n");
+    if (segment.error.empty()) {
+      AddRow(segment, question, lines);
+      for (const std::string& remark : segment.remarks) {
+        remarks.Add(remark, Title(segment));
+      }
+    } else {
+      remarks.Add(absl::StrCat("not fitted: ", segment.error), Title(segment));
     }
   }
-  return absl::StrCat(Align(lines), remarks.empty() ? "" : "\n", remarks);
+  return absl::StrCat(Align(lines), remarks.Render());
 }
 
 }  // namespace retprobe::scaling

@@ -53,6 +53,32 @@ void Constrain(Parameter& parameter, ceres::Problem& solver) {
   }
 }
 
+bool AtBound(const Parameter& parameter) {
+  return parameter.value <= parameter.low || parameter.value >= parameter.high;
+}
+
+void SolveOnce(Problem& problem) {
+  ceres::Problem solver;
+  for (const Point& point : problem.points) {
+    using Cost = ceres::AutoDiffCostFunction<Residual, 1, 1, 1, 1>;
+    solver.AddResidualBlock(new Cost(new Residual(ResidualOf(problem, point))),
+                            nullptr, &problem.level.value, &problem.a.value,
+                            &problem.third.value);
+  }
+  for (Parameter* parameter : {&problem.level, &problem.a, &problem.third}) {
+    Constrain(*parameter, solver);
+  }
+  ceres::Solver::Options options;
+  options.linear_solver_type = ceres::DENSE_QR;
+  options.logging_type = ceres::SILENT;
+  options.max_num_iterations = 200;
+  options.function_tolerance = 1e-12;
+  options.gradient_tolerance = 1e-12;
+  options.parameter_tolerance = 1e-10;
+  ceres::Solver::Summary summary;
+  ceres::Solve(options, &solver, &summary);
+}
+
 }  // namespace
 
 double Problem::b() const {
@@ -76,25 +102,23 @@ double Problem::SumOfSquares() const {
 }
 
 double Solve(Problem& problem) {
-  ceres::Problem solver;
-  for (const Point& point : problem.points) {
-    using Cost = ceres::AutoDiffCostFunction<Residual, 1, 1, 1, 1>;
-    solver.AddResidualBlock(new Cost(new Residual(ResidualOf(problem, point))),
-                            nullptr, &problem.level.value, &problem.a.value,
-                            &problem.third.value);
+  SolveOnce(problem);
+  Problem held = problem;
+  bool any = false;
+  for (Parameter* parameter : {&held.a, &held.third}) {
+    if (parameter->fixed || !AtBound(*parameter)) continue;
+    parameter->fixed = true;
+    any = true;
   }
-  for (Parameter* parameter : {&problem.level, &problem.a, &problem.third}) {
-    Constrain(*parameter, solver);
-  }
-  ceres::Solver::Options options;
-  options.linear_solver_type = ceres::DENSE_QR;
-  options.logging_type = ceres::SILENT;
-  options.max_num_iterations = 200;
-  options.function_tolerance = 1e-12;
-  options.gradient_tolerance = 1e-12;
-  options.parameter_tolerance = 1e-10;
-  ceres::Solver::Summary summary;
-  ceres::Solve(options, &solver, &summary);
+  if (!any) return problem.SumOfSquares();
+  // Steps that are cut off at a bound come near the minimum only; without the
+  // parameter that is there they reach it.
+  SolveOnce(held);
+  const double sum = problem.SumOfSquares();
+  if (held.SumOfSquares() >= sum) return sum;
+  problem.level.value = held.level.value;
+  problem.a.value = held.a.value;
+  problem.third.value = held.third.value;
   return problem.SumOfSquares();
 }
 
