@@ -12,6 +12,8 @@
 
 #include "absl/strings/str_cat.h"
 
+// The topology room has no packages: nothing but this needs them.
+
 namespace retprobe::scaling {
 namespace {
 

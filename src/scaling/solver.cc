@@ -30,7 +30,8 @@ struct Residual {
     *residual = *level + std::log(point.threads / at) -
                 LogDenominator(*a, b, point.threads) +
                 LogDenominator(*a, b, at) - std::log(point.throughput);
-    return true;
+    using std::isfinite;
+    return isfinite(*residual);  // else the step went too far
   }
 };
 

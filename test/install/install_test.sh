@@ -111,6 +111,11 @@ installed_command() {
   sort /etc/passwd | cmp - "$scratch/sorted.out"
   cat "$scratch/trace.out"
   grep 'libc.so.6:malloc' "$scratch/trace.out"
+  if [ -e "$scratch/prefix/libexec/retprobe/retprobe-usl" ]; then
+    "$retprobe" usl "$source_root/test/scaling/kretprobe_prctl_x86.csv" |
+      grep '^objpool .* usl '
+    [ -s "$(find "$scratch/prefix" -path '*/man1/retprobe-usl.1')" ]
+  fi
 }
 
 never_unloaded() {
