@@ -242,6 +242,46 @@ TEST_CASE("at a bound the fit is the best one with the parameter held there") {
   CHECK(bounded >= 3);
 }
 
+TEST_CASE("no curve nearby is better, also where a parameter is uncertain") {
+  // The best level of a curve with these parameters is known in closed form.
+  const auto rms_of = [](const std::vector<Point>& points, double a, double b) {
+    const Curve curve = {1, a, b};
+    double sum = 0, squares = 0;
+    for (const Point& point : points) {
+      const double residual =
+          std::log(point.throughput / curve.At(point.threads));
+      sum += residual;
+      squares += residual * residual;
+    }
+    const double n = static_cast<double>(points.size());
+    return std::sqrt(squares / n - (sum / n) * (sum / n));
+  };
+  std::mt19937 random(5);
+  std::uniform_real_distribution<double> uniform(0, 1);
+  for (unsigned seed = 0; seed < 200; ++seed) {
+    const Curve truth = {1e6, std::pow(10, -5 + 6 * uniform(random)),
+                         std::pow(10, -7 + 7 * uniform(random))};
+    auto points = Measure(truth, std::pow(10, -2 + 2 * uniform(random)), seed);
+    // A segment begins far from one thread, and says little about g and a.
+    if (seed % 3 == 0) points.erase(points.begin(), points.begin() + 7);
+    const Fit fit = FitOf(Law::kUsl, points);
+    const Curve& c = fit.curve;
+    CAPTURE(seed);
+    CHECK(fit.rms_log ==
+          doctest::Approx(rms_of(points, c.a, c.b)).epsilon(1e-6));
+    for (const double factor : {0.5, 0.9, 0.99, 1.01, 1.1, 2.0}) {
+      CAPTURE(factor);
+      const double least = fit.rms_log * (1 - 1e-6);
+      CHECK(rms_of(points, c.a * factor, c.b) >= least);
+      CHECK(rms_of(points, c.a, c.b * factor) >= least);
+      CHECK(rms_of(points, c.a * factor, c.b * factor) >= least);
+      CHECK(rms_of(points, c.a * factor, c.b / factor) >= least);
+      CHECK(rms_of(points, c.a + 1e-4 * factor, c.b) >= least);
+      CHECK(rms_of(points, c.a, c.b + 1e-6 * factor) >= least);
+    }
+  }
+}
+
 TEST_CASE("throughput that does not grow is contention of 1") {
   std::vector<Point> points;
   for (const double threads : kThreads) points.push_back({threads, 7});

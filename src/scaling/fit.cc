@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 #include <set>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "scaling/solver.h"
@@ -44,33 +45,19 @@ absl::Status CheckPoints(Law law, absl::Span<const Point> points) {
   return absl::OkStatus();
 }
 
-// Where the curve lies best with these parameters, in closed form.
-void Centre(Problem& problem) {
-  problem.level.value = 0;
-  const Curve curve = problem.curve();
-  double sum = 0;
-  for (const Point& point : problem.points) {
-    sum += std::log(point.throughput / curve.At(point.threads));
-  }
-  problem.level.value = sum / static_cast<double>(problem.points.size());
-}
-
-// From several starting points, since the sum of squares of steep curves has
-// more than one minimum.
-double SolveFromEverywhere(Law law, Problem& best) {
+// From growth that is linear, that slows down, and from a collapse: towards a
+// minimum near a bound the solver comes well from one side only.
+double SolveFromAfar(Law law, Problem& best) {
   double least = kInfinity;
-  for (const double a : {0.0, 0.02, 0.3, 2.0}) {
-    for (const double b : {0.0, 1e-5, 1e-3, 0.1}) {
-      if (law == Law::kAmdahl && b != 0) continue;
-      Problem problem = best;
-      problem.a.value = a;
-      problem.third = {.value = b, .low = 0, .fixed = law == Law::kAmdahl};
-      Centre(problem);
-      const double sum = Solve(problem);
-      if (sum >= least) continue;
-      least = sum;
-      best = problem;
-    }
+  for (const auto& [a, b] : {std::pair(0.0, 0.0), {0.1, 1e-3}, {2.0, 0.1}}) {
+    Problem problem = best;
+    problem.a.value = a;
+    problem.third.value = law == Law::kAmdahl ? 0 : b;
+    problem.third.fixed = law == Law::kAmdahl;
+    const double sum = Solve(problem);
+    if (sum >= least) continue;
+    least = sum;
+    best = problem;
   }
   return least;
 }
@@ -89,8 +76,9 @@ int PointsNeeded(Law law) { return Parameters(law) + 1; }
 absl::StatusOr<Fit> FitLaw(Law law, absl::Span<const Point> points) {
   const absl::Status status = CheckPoints(law, points);
   if (!status.ok()) return status;
-  Problem problem = {.points = points};
-  const double sum = SolveFromEverywhere(law, problem);
+  Problem problem = {.points = points, .at = MeanThreads(points)};
+  problem.level.value = std::log(points[0].throughput);
+  const double sum = SolveFromAfar(law, problem);
   const auto count = static_cast<double>(points.size());
   return Fit{.law = law,
              .curve = problem.curve(),

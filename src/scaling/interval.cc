@@ -24,7 +24,7 @@ double StudentT(int freedom) {
 }
 
 // The problem that `fit` solved, at its solution.
-Problem Solved(const Fit& fit, double at = 1) {
+Problem Solved(const Fit& fit, double at) {
   Problem problem = {.points = fit.points, .at = at};
   problem.level.value = std::log(fit.curve.At(at));
   problem.a.value = fit.curve.a;
@@ -108,7 +108,7 @@ class Profile {
 Interval PeakInterval(const Fit& fit) {
   const double peak = fit.curve.Peak();
   if (fit.law == Law::kAmdahl) return {peak, peak};
-  Problem problem = Solved(fit);
+  Problem problem = Solved(fit, MeanThreads(fit.points));
   problem.third_is = Problem::Third::kInverseSquarePeak;
   problem.a.value = std::min(fit.curve.a, 1.0);
   problem.a.high = 1;
@@ -122,10 +122,10 @@ Interval PeakInterval(const Fit& fit) {
 Intervals ConfidenceIntervals(const Fit& fit) {
   Intervals intervals;
   intervals.g = ConfidenceIntervalAt(fit, 1);
-  const Profile a(fit, Solved(fit), &Problem::a);
+  const Profile a(fit, Solved(fit, MeanThreads(fit.points)), &Problem::a);
   intervals.a = {a.End(0), a.End(kInfinity)};
   if (fit.law == Law::kUsl) {
-    const Profile b(fit, Solved(fit), &Problem::third);
+    const Profile b(fit, Solved(fit, MeanThreads(fit.points)), &Problem::third);
     intervals.b = {b.End(0), b.End(kInfinity)};
   }
   intervals.peak = PeakInterval(fit);

@@ -5,6 +5,7 @@
 #include <ceres/problem.h>
 #include <ceres/solver.h>
 
+#include <algorithm>
 #include <cmath>
 
 namespace retprobe::scaling {
@@ -54,8 +55,15 @@ void Constrain(Parameter& parameter, ceres::Problem& solver) {
   }
 }
 
-bool AtBound(const Parameter& parameter) {
-  return parameter.value <= parameter.low || parameter.value >= parameter.high;
+bool Within(double value, const Parameter& parameter) {
+  return parameter.low <= value && value <= parameter.high;
+}
+
+// Takes the bounds away, but holds what is at one, or beyond, there.
+void Release(Parameter& parameter, const Parameter& bounds) {
+  const double value = std::clamp(parameter.value, bounds.low, bounds.high);
+  parameter = {.value = value};
+  parameter.fixed = bounds.fixed || value == bounds.low || value == bounds.high;
 }
 
 void SolveOnce(Problem& problem) {
@@ -102,24 +110,30 @@ double Problem::SumOfSquares() const {
   return sum;
 }
 
+double MeanThreads(absl::Span<const Point> points) {
+  double sum = 0;
+  for (const Point& point : points) sum += std::log(point.threads);
+  return std::exp(sum / static_cast<double>(points.size()));
+}
+
 double Solve(Problem& problem) {
   SolveOnce(problem);
-  Problem held = problem;
-  bool any = false;
-  for (Parameter* parameter : {&held.a, &held.third}) {
-    if (parameter->fixed || !AtBound(*parameter)) continue;
-    parameter->fixed = true;
-    any = true;
-  }
-  if (!any) return problem.SumOfSquares();
-  // Steps that are cut off at a bound come near the minimum only; without the
-  // parameter that is there they reach it.
-  SolveOnce(held);
   const double sum = problem.SumOfSquares();
-  if (held.SumOfSquares() >= sum) return sum;
-  problem.level.value = held.level.value;
-  problem.a.value = held.a.value;
-  problem.third.value = held.third.value;
+  // Steps that are cut off at a bound only come near to the minimum. Without
+  // bounds, and without the parameters that are at theirs, they reach it.
+  Problem free = problem;
+  bool within = false;
+  for (int held = 0; held <= 2 && !within; ++held) {
+    Release(free.a, problem.a);
+    Release(free.third, problem.third);
+    SolveOnce(free);
+    within = Within(free.a.value, problem.a) &&
+             Within(free.third.value, problem.third);
+  }
+  if (!within || free.SumOfSquares() >= sum) return sum;
+  problem.level.value = free.level.value;
+  problem.a.value = free.a.value;
+  problem.third.value = free.third.value;
   return problem.SumOfSquares();
 }
 

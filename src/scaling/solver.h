@@ -24,17 +24,21 @@ struct Problem {
   enum class Third { kB, kInverseSquarePeak };
 
   absl::Span<const Point> points;
-  double at = 1;  // threads at which `level` is the logarithm of X
+  // Threads at which `level` is the logarithm of X. Amid the points it says
+  // little about the other two, which a solver likes.
+  double at = 1;
   Third third_is = Third::kB;
   Parameter level;
   Parameter a = {.low = 0};
   Parameter third = {.low = 0};
 
-  // The half of the sum of squares that least squares speak of is not halved.
   double SumOfSquares() const;
   double b() const;
   Curve curve() const;
 };
+
+// The geometric mean of their numbers of threads.
+double MeanThreads(absl::Span<const Point> points);
 
 // Moves the parameters that are not fixed to the next minimum, within their
 // bounds, and returns the sum of squares there. All of Ceres is behind this.
