@@ -4,7 +4,6 @@
 #include <cmath>
 #include <limits>
 #include <set>
-#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "scaling/solver.h"
@@ -45,23 +44,6 @@ absl::Status CheckPoints(Law law, absl::Span<const Point> points) {
   return absl::OkStatus();
 }
 
-// From growth that is linear, that slows down, and from a collapse: towards a
-// minimum near a bound the solver comes well from one side only.
-double SolveFromAfar(Law law, Problem& best) {
-  double least = kInfinity;
-  for (const auto& [a, b] : {std::pair(0.0, 0.0), {0.1, 1e-3}, {2.0, 0.1}}) {
-    Problem problem = best;
-    problem.a.value = a;
-    problem.third.value = law == Law::kAmdahl ? 0 : b;
-    problem.third.fixed = law == Law::kAmdahl;
-    const double sum = Solve(problem);
-    if (sum >= least) continue;
-    least = sum;
-    best = problem;
-  }
-  return least;
-}
-
 double Aicc(double sum_of_squares, double points, Law law) {
   const double k = Parameters(law) + 1;  // and the variance
   if (points - k - 1 <= 0) return kInfinity;
@@ -78,7 +60,9 @@ absl::StatusOr<Fit> FitLaw(Law law, absl::Span<const Point> points) {
   if (!status.ok()) return status;
   Problem problem = {.points = points, .at = MeanThreads(points)};
   problem.level.value = std::log(points[0].throughput);
-  const double sum = SolveFromAfar(law, problem);
+  problem.third.fixed = law == Law::kAmdahl;
+  // From linear growth: no other start was seen to lead to another minimum.
+  const double sum = Solve(problem);
   const auto count = static_cast<double>(points.size());
   return Fit{.law = law,
              .curve = problem.curve(),
