@@ -28,7 +28,9 @@ int RunUsl(char** argv) {
       return 1;
     }
   }
-  Complain("usl: not part of this build, which found no Ceres solver");
+  Complain(
+      "usl: retprobe was built without it (meson option scaling, which needs "
+      "the Ceres solver)");
   return 1;
 }
 
