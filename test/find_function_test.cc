@@ -9,9 +9,9 @@
 #include <new>
 #include <string>
 
+#include "base/nearest_name.h"
 #include "loaded_modules.h"
 #include "sample.h"
-#include "symbols/nearest_name.h"
 
 namespace retprobe {
 namespace {

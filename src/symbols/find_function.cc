@@ -10,12 +10,12 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "base/nearest_name.h"
 #include "symbols/cxx_name.h"
 #include "symbols/function_builder.h"
 #include "symbols/module.h"
 #include "symbols/module_symbols.h"
 #include "symbols/name_query.h"
-#include "symbols/nearest_name.h"
 #include "symbols/symbol_name.h"
 
 namespace retprobe {

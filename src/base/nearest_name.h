@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef RETPROBE_SYMBOLS_NEAREST_NAME_H_
-#define RETPROBE_SYMBOLS_NEAREST_NAME_H_
+#ifndef RETPROBE_BASE_NEAREST_NAME_H_
+#define RETPROBE_BASE_NEAREST_NAME_H_
 
 #include <cstddef>
 #include <string>
@@ -38,4 +38,4 @@ class NearestName {
 
 }  // namespace retprobe
 
-#endif  // RETPROBE_SYMBOLS_NEAREST_NAME_H_
+#endif  // RETPROBE_BASE_NEAREST_NAME_H_

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "symbols/nearest_name.h"
+#include "base/nearest_name.h"
 
 #include <algorithm>
 #include <array>
