@@ -15,7 +15,7 @@ import sys
 FOLDERS = ("src", "include", "test", "bench", "man")
 SPDX = "SPDX-License-Identifier: Apache-2.0"
 CODE = (".cc", ".h", ".inc", ".S", ".py", ".sh", ".build")
-TEXT = CODE + (".md", ".txt", ".1", ".3", ".map")
+TEXT = CODE + (".md", ".txt", ".1", ".3", ".5", ".map")
 MAX_LINES = 400
 BAD = (
     (re.compile(r"\t"), "a tab"),

@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <string>
+#include <string_view>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/ascii.h"
+#include "absl/strings/escaping.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
+#include "config/settings.h"
+
+// In this file only: headers alone, whatever pkg-config says, and errors that
+// are returned.
+#undef TOML_HEADER_ONLY
+#undef TOML_SHARED_LIB
+#define TOML_HEADER_ONLY 1
+#define TOML_EXCEPTIONS 0
+#define TOML_ENABLE_FORMATTERS 0
+#include <toml++/toml.h>
+
+namespace retprobe {
+namespace {
+
+constexpr size_t kMaxSize = size_t{1} << 20;  // bytes; it is not a data base
+
+// Errors: any, with what to say.
+absl::StatusOr<std::string> ReadWhole(const std::string& path) {
+  const int file = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (file < 0) return absl::NotFoundError(strerror(errno));
+  std::string text(kMaxSize + 1, '\0');
+  size_t size = 0;
+  int error = 0;
+  while (size < text.size()) {
+    const ssize_t got = read(file, text.data() + size, text.size() - size);
+    if (got > 0) size += static_cast<size_t>(got);
+    if (got == 0) break;
+    if (got < 0 && errno != EINTR) {
+      error = errno;
+      break;
+    }
+  }
+  close(file);
+  if (error != 0) return absl::NotFoundError(strerror(error));
+  if (size > kMaxSize) return absl::OutOfRangeError("it is larger than 1 MiB");
+  text.resize(size);
+  return text;
+}
+
+const char* TypeName(const toml::node& node) {
+  switch (node.type()) {
+    case toml::node_type::table:
+      return "a table";
+    case toml::node_type::array:
+      return "an array";
+    case toml::node_type::floating_point:
+      return "a number with a fraction";
+    case toml::node_type::boolean:
+      return "a boolean";
+    case toml::node_type::integer:
+      return "an integer";
+    case toml::node_type::string:
+      return "a string";
+    default:
+      return "a date or time";
+  }
+}
+
+// As it would be written in a dotted name: a key that needs quotes can be none
+// of ours.
+std::string KeyText(std::string_view key) {
+  for (const char c : key) {
+    if (!absl::ascii_isalnum(static_cast<unsigned char>(c)) && c != '_' &&
+        c != '-') {
+      return absl::StrCat("\"", absl::Utf8SafeCEscape({key.data(), key.size()}),
+                          "\"");
+    }
+  }
+  return key.empty() ? "\"\"" : std::string(key);
+}
+
+bool IsSection(absl::string_view name) {
+  for (const Option& option : AllOptions()) {
+    if (absl::StartsWith(option.name, absl::StrCat(name, "."))) return true;
+  }
+  return false;
+}
+
+// One file on its way into settings.
+class Reader {
+ public:
+  Reader(const std::string& path, Settings& settings)
+      : path_(path), settings_(settings) {}
+
+  void Read(const toml::table& table) {
+    for (const auto& [key, node] : table) {
+      const std::string name = KeyText(key.str());
+      const Origin at = At(key.source());
+      if (!IsSection(name)) {
+        settings_.AddUnknown(name, at);
+      } else if (const toml::table* section = node.as_table()) {
+        ReadSection(*section, name);
+      } else {
+        settings_.AddError(At(node.source()), name,
+                           absl::StrCat("is ", TypeName(node),
+                                        "; expected the section [", name, "]"));
+      }
+    }
+  }
+
+  void AddSyntaxError(const toml::parse_error& error) {
+    const std::string_view description = error.description();
+    absl::string_view what(description.data(), description.size());
+    const bool known = absl::ConsumePrefix(&what, "Error while parsing ");
+    settings_.AddError(
+        At(error.source()), "",
+        absl::StrCat("syntax error", known ? " in " : ": ", what));
+  }
+
+ private:
+  Origin At(const toml::source_region& region) const {
+    return {.kind = Origin::Kind::kFile,
+            .file = path_,
+            .line = region.begin.line,
+            .column = region.begin.column};
+  }
+
+  void ReadSection(const toml::table& section, absl::string_view name) {
+    for (const auto& [key, node] : section) {
+      ReadValue(absl::StrCat(name, ".", KeyText(key.str())), At(key.source()),
+                node);
+    }
+  }
+
+  void ReadValue(const std::string& name, const Origin& key,
+                 const toml::node& node) {
+    const Origin at = At(node.source());
+    if (const auto* text = node.as_string()) {
+      settings_.Set(name, key, Written::kString, text->get(), at);
+    } else if (const auto* integer = node.as_integer()) {
+      settings_.Set(name, key, Written::kInteger, absl::StrCat(integer->get()),
+                    at);
+    } else if (const auto* boolean = node.as_boolean()) {
+      settings_.Set(name, key, Written::kBoolean,
+                    boolean->get() ? "true" : "false", at);
+    } else {
+      settings_.SetStrange(name, key, TypeName(node), at);
+    }
+  }
+
+  const std::string& path_;
+  Settings& settings_;
+};
+
+}  // namespace
+
+void ReadConfigFile(const std::string& path, Settings& settings) {
+  const Origin whole = {.kind = Origin::Kind::kFile, .file = path};
+  const absl::StatusOr<std::string> text = ReadWhole(path);
+  if (!text.ok()) {
+    settings.AddError(whole, "",
+                      absl::StrCat("cannot be read (", text.status().message(),
+                                   "); expected a TOML file"));
+    return;
+  }
+  Reader reader(path, settings);
+  const toml::parse_result result = toml::parse(*text);
+  if (result) {
+    reader.Read(result.table());
+  } else {
+    reader.AddSyntaxError(result.error());
+  }
+}
+
+}  // namespace retprobe

@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "config/option.h"
+
+namespace retprobe {
+namespace {
+
+constexpr uint64_t kMaxObjects = (uint64_t{1} << 24) - 2;
+
+constexpr Option kOptions[] = {
+    {.name = "pool.objects",
+     .kind = OptionKind::kNumber,
+     .unit = "objects",
+     .low = 0,
+     .high = kMaxObjects,
+     .automatic = true,
+     .initial = "auto",
+     .help = "Objects of a pool that exist from the start. auto: as many as "
+             "the program asks for; 64 per CPU in the pools of return probes.",
+     .apply = [](const OptionValue& v,
+                 Config& config) { config.pool.objects = v.number; }},
+    {.name = "pool.max_objects",
+     .kind = OptionKind::kNumber,
+     .unit = "objects",
+     .low = 1,
+     .high = kMaxObjects,
+     .automatic = true,
+     .initial = "auto",
+     .help = "Objects a pool may grow to, at least pool.objects. Address space "
+             "for all of them is reserved; memory is used once they are. auto: "
+             "as the program asks; 2097152 in the pools of return probes, or "
+             "what 1 GiB holds.",
+     .apply = [](const OptionValue& v,
+                 Config& config) { config.pool.max_objects = v.number; }},
+    {.name = "pool.growth_chunk",
+     .kind = OptionKind::kNumber,
+     .unit = "objects",
+     .low = 1,
+     .high = 65536,
+     .automatic = true,
+     .initial = "auto",
+     .help = "Objects made at once when a pool grows.",
+     .apply = [](const OptionValue& v,
+                 Config& config) { config.pool.growth_chunk = v.number; }},
+    {.name = "pool.magazine_capacity",
+     .kind = OptionKind::kNumber,
+     .unit = "objects",
+     .low = 0,
+     .high = 62,
+     .automatic = true,
+     .initial = "auto",
+     .help = "Objects a CPU may keep to itself. They are got at fastest there, "
+             "and found only dearly by other CPUs. auto: half of a CPU's fair "
+             "share; 62 in the pools of return probes.",
+     .apply =
+         [](const OptionValue& v, Config& config) {
+           config.pool.magazine_capacity = static_cast<int>(v.number);
+         }},
+    {.name = "pool.ring_capacity",
+     .kind = OptionKind::kNumber,
+     .unit = "objects",
+     .low = 1,
+     .high = uint64_t{1} << 20,
+     .automatic = true,
+     .initial = "auto",
+     .help = "Objects that a CPU's ring holds, rounded up to a power of two. "
+             "Other CPUs take from it; what it has no room for goes to the "
+             "CPU's freelist. auto: about twice a CPU's fair share.",
+     .apply = [](const OptionValue& v,
+                 Config& config) { config.pool.ring_capacity = v.number; }},
+    {.name = "pool.backend",
+     .kind = OptionKind::kChoice,
+     .unit = "",
+     .choices = "auto|rseq|cas|percpu_freelist|freelist",
+     .initial = "auto",
+     .help = "How objects find their way between CPUs: by restartable "
+             "sequences (rseq), by compare-and-swap alone (cas), over a list "
+             "per CPU, or over one list. auto: rseq where it works, else cas.",
+     .apply =
+         [](const OptionValue& v, Config& config) {
+           config.pool.backend = static_cast<PoolBackend>(v.number);
+         }},
+    {.name = "pool.placement",
+     .kind = OptionKind::kChoice,
+     .unit = "",
+     .low = 0,
+     .high = 1023,
+     .choices = "local|interleave|node=N",
+     .initial = "local",
+     .help = "Which NUMA node's memory objects lie in: each CPU's own, all in "
+             "turn, or node N.",
+     .apply =
+         [](const OptionValue& v, Config& config) {
+           config.pool.placement = static_cast<PoolPlacement>(v.number);
+           config.pool.node = static_cast<int>(v.argument);
+         }},
+    {.name = "pool.push_home",
+     .kind = OptionKind::kBool,
+     .unit = "",
+     .initial = "false",
+     .help = "Give an object of another NUMA node back to that node instead of "
+             "to the CPU that pushes it.",
+     .apply = [](const OptionValue& v,
+                 Config& config) { config.pool.push_home = v.number != 0; }},
+    {.name = "pool.huge_pages",
+     .kind = OptionKind::kBool,
+     .unit = "",
+     .initial = "false",
+     .help = "Ask for huge pages for the objects.",
+     .apply = [](const OptionValue& v,
+                 Config& config) { config.pool.huge_pages = v.number != 0; }},
+    {.name = "probe.maxactive",
+     .kind = OptionKind::kNumber,
+     .unit = "calls",
+     .low = 0,
+     .high = INT32_MAX,
+     .initial = "0",
+     .help = "Calls probed at once by a return probe that has no maxactive of "
+             "its own; further ones are missed. 0: as many as there are "
+             "objects in the pool.",
+     .apply =
+         [](const OptionValue& v, Config& config) {
+           config.probe.maxactive = static_cast<int>(v.number);
+         }},
+    {.name = "probe.data_size_limit",
+     .kind = OptionKind::kNumber,
+     .unit = "bytes",
+     .low = 0,
+     .high = 4096,
+     .initial = "1024",
+     .help = "The largest data_size that a return probe may ask for. "
+             "retprobe trace needs 16.",
+     .apply = [](const OptionValue& v,
+                 Config& config) { config.probe.data_size_limit = v.number; }},
+};
+
+}  // namespace
+
+absl::Span<const Option> AllOptions() { return kOptions; }
+
+}  // namespace retprobe
