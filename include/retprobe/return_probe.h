@@ -35,11 +35,13 @@ struct ReturnProbeOptions {
   EntryHandler entry_handler;
   ReturnHandler return_handler;
 
-  // Bytes of per-activation user data, 0 .. 1024.
+  // Bytes of per-activation user data, 0 .. 1024, or what the configuration
+  // has as probe.data_size_limit.
   size_t data_size = 0;
 
   // Activations probed at once; further ones count as Missed::empty.
-  // 0: as many as there are (a pool shared by all such probes, which grows).
+  // 0: probe.maxactive of the configuration; and when that is 0 too, as many
+  // as there are (a pool shared by all such probes, which grows).
   int maxactive = 0;
 
   // How many of the six integer argument registers ReturnContext::argument
@@ -67,11 +69,12 @@ class RETPROBE_API ReturnProbe {
  public:
   // Probes the function that begins at `function`.
   //
-  // Errors: kInvalidArgument, an option out of range; kFailedPrecondition, the
-  //   function cannot be probed, with the reason; kResourceExhausted, no
-  //   memory within reach of the function; kPermissionDenied, the code cannot
-  //   be written; kUnavailable, another thread could not be moved out of the
-  //   bytes to patch in time. On error nothing has changed.
+  // Errors: kInvalidArgument, an option out of range, or the configuration is
+  //   wrong (retprobe/config.h); kFailedPrecondition, the function cannot be
+  //   probed, with the reason; kResourceExhausted, no memory within reach of
+  //   the function; kPermissionDenied, the code cannot be written;
+  //   kUnavailable, another thread could not be moved out of the bytes to patch
+  //   in time. On error nothing has changed.
   static absl::StatusOr<ReturnProbe> Attach(void* function,
                                             ReturnProbeOptions options);
 

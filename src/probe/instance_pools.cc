@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/cpu.h"
 #include "objpool/magazine.h"
+#include "retprobe/config.h"
 
 namespace retprobe {
 namespace {
@@ -16,19 +17,31 @@ constexpr size_t kInstancesPerCpu = 64;
 constexpr size_t kMaxBytes = size_t{1} << 30;
 constexpr size_t kMaxInstances = size_t{1} << 21;
 
+// What is not said here is left to the pool, which asks the configuration.
+ObjPool::Options OptionsFor(size_t object_size, const PoolConfig& config) {
+  ObjPool::Options options;
+  options.object_size = object_size;
+  options.magazine_capacity =
+      config.magazine_capacity.value_or(RETPROBE_MAGAZINE_SLOTS);
+  const size_t most = std::min(kMaxInstances, kMaxBytes / object_size);
+  const size_t usual = kInstancesPerCpu * static_cast<size_t>(PossibleCpus());
+  options.object_count = config.objects.value_or(
+      std::min(usual, config.max_objects.value_or(usual)));
+  options.max_objects =
+      config.max_objects.value_or(std::max(options.object_count, most));
+  return options;
+}
+
 }  // namespace
 
 absl::StatusOr<ObjPool*> InstancePools::ForDataSize(size_t data_size) {
   for (size_t i = 0; i < kClasses.size(); ++i) {
     if (data_size > kClasses[i]) continue;
     if (pools_[i] == nullptr) {
-      ObjPool::Options options;
-      options.magazine_capacity = RETPROBE_MAGAZINE_SLOTS;
-      options.object_size = sizeof(ReturnInstance) + kClasses[i];
-      options.object_count = kInstancesPerCpu * PossibleCpus();
-      options.max_objects =
-          std::max(options.object_count,
-                   std::min(kMaxInstances, kMaxBytes / options.object_size));
+      const absl::StatusOr<Config> config = ActiveConfig();
+      if (!config.ok()) return config.status();
+      const ObjPool::Options options =
+          OptionsFor(sizeof(ReturnInstance) + kClasses[i], config->pool);
       absl::StatusOr<std::unique_ptr<ObjPool>> pool = ObjPool::Create(options);
       if (!pool.ok()) return pool.status();
       pools_[i] = *std::move(pool);

@@ -16,7 +16,8 @@ namespace retprobe {
 
 // The pools that instances come from, one per size class of handlers' data,
 // made when first wanted. All probes share them: a pool's objects wait where
-// there are calls, not where somebody guessed a maxactive.
+// there are calls, not where somebody guessed a maxactive. How large they are
+// is the configuration's.
 //
 // Not thread-safe: the registry's lock.
 class InstancePools {
@@ -25,7 +26,8 @@ class InstancePools {
   static constexpr size_t kMaxData = 4096;
 
   // The pool whose instances have room for `data_size` bytes.
-  // Errors: kInvalidArgument beyond kMaxData; what ObjPool::Create reports.
+  // Errors: kInvalidArgument beyond kMaxData; what ActiveConfig and
+  // ObjPool::Create report.
   absl::StatusOr<ObjPool*> ForDataSize(size_t data_size);
 
   // The pools there are now; each lives as long as the process.

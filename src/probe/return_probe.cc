@@ -8,19 +8,20 @@
 #include "probe/refused.h"
 #include "probe/registry.h"
 #include "rethook/guard.h"
+#include "retprobe/config.h"
 #include "symbols/symbols.h"
 
 namespace retprobe {
 namespace {
 
-constexpr size_t kMaxDataSize = 1024;
 constexpr int kMaxSavedArguments = 6;
 
-absl::Status Check(const ReturnProbeOptions& options) {
-  if (options.data_size > kMaxDataSize) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("data_size is ", options.data_size, "; 0 .. ",
-                     kMaxDataSize, " bytes are possible"));
+absl::Status Check(const ReturnProbeOptions& options,
+                   const ProbeConfig& config) {
+  if (options.data_size > config.data_size_limit) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "data_size is ", options.data_size, "; 0 .. ", config.data_size_limit,
+        " bytes (probe.data_size_limit) are possible"));
   }
   if (options.saved_arguments < 0 ||
       options.saved_arguments > kMaxSavedArguments) {
@@ -40,17 +41,27 @@ absl::Status Check(const ReturnProbeOptions& options) {
 std::vector<absl::StatusOr<ReturnProbe>> ReturnProbe::AttachAll(
     absl::Span<Request> requests) {
   SetupScope scope;
+  const absl::StatusOr<Config> config = ActiveConfig();
+  std::vector<absl::StatusOr<ReturnProbe>> results;
+  results.reserve(requests.size());
+  if (!config.ok()) {
+    for (size_t i = 0; i < requests.size(); ++i) {
+      results.emplace_back(config.status());
+    }
+    return results;
+  }
   std::vector<Registry::Item> items;
   items.reserve(requests.size());
   for (Request& request : requests) {
-    absl::Status status = Check(request.options);
+    absl::Status status = Check(request.options, config->probe);
     if (status.ok()) status = ProbeableAddress(request.function);
+    if (request.options.maxactive == 0) {
+      request.options.maxactive = config->probe.maxactive;
+    }
     items.push_back({request.function, MakeProbe(std::move(request.options)),
                      std::move(status)});
   }
   Registry::Get().Attach(absl::MakeSpan(items));
-  std::vector<absl::StatusOr<ReturnProbe>> results;
-  results.reserve(items.size());
   for (Registry::Item& item : items) {
     if (item.status.ok()) {
       results.emplace_back(ReturnProbe(item.probe));
