@@ -21,6 +21,7 @@
 #include "agent/session.h"
 #include "agent/system_calls.h"
 #include "agent/zydis.h"
+#include "config/active.h"
 #include "rethook/guard.h"
 
 // The agent: preloaded into a program by the `retprobe` command. Asks the
@@ -121,8 +122,10 @@ void OnForkInChild() {
   if (channel.Finish()) Arm();
 }
 
-// What cannot go on is said in the segment; the program goes on.
-std::unique_ptr<Segment> ProbeAtStart(const char* patterns) {
+// What cannot go on is said in the segment; the program goes on. The
+// environment is the program's: only the command says how to configure.
+std::unique_ptr<Segment> ProbeAtStart(const char* patterns,
+                                      const char* options) {
   auto failed = [](absl::string_view error) {
     auto segment = std::make_unique<Segment>(0);
     segment->SetError(error);
@@ -130,6 +133,8 @@ std::unique_ptr<Segment> ProbeAtStart(const char* patterns) {
   };
   const absl::Status parsed = g_agent->probing.ParsePatterns(patterns);
   if (!parsed.ok()) return failed(parsed.message());
+  const absl::Status configured = ReplaceConfigSources({.program = {options}});
+  if (!configured.ok()) return failed(configured.message());
   if (!LoadZydis()) {
     return failed(
         "libZydis.so.4.0 cannot be loaded (Debian: apt install libzydis4.0)");
@@ -157,10 +162,10 @@ std::string ProgramPath() {
 }
 
 // Everything between the command's setup and its verdict.
-void Run(Channel& channel, const char* patterns) {
+void Run(Channel& channel, const char* patterns, const char* options) {
   Agent& agent = *g_agent;
   if (!SetUpLive(agent.setup)) return;
-  auto segment = ProbeAtStart(patterns);
+  auto segment = ProbeAtStart(patterns, options);
   const bool fine = !segment->failed();
   segment->SetProgram(ProgramPath());
   if (fine) WatchForMore(*segment);
@@ -198,11 +203,12 @@ void Run(Channel& channel, const char* patterns) {
     RestoreEnvironment(envp, (setup.flags & session::kFlagPreloadWasSet) != 0);
   }
   if (setup.magic != session::kMagic || setup.version != session::kVersion ||
-      received != sizeof(setup) + setup.patterns_size) {
+      received != sizeof(setup) + setup.patterns_size + setup.options_size) {
     return;
   }
   g_agent = new Agent{path, setup, Probing(setup), {}};
-  Run(channel, buffer.get() + sizeof(setup));
+  const char* patterns = buffer.get() + sizeof(setup);
+  Run(channel, patterns, patterns + setup.patterns_size);
 }
 
 [[gnu::destructor]] void Stop() {

@@ -13,6 +13,7 @@
 // forked child (kForked):
 //
 //   agent: Hello                          command: Setup + patterns
+//                                                 + options
 //   agent: Announcement + descriptor ...  (a segment, or an event ring)
 //   agent: Announcement{kDone}            command: Verdict
 //
@@ -23,7 +24,7 @@ namespace retprobe::session {
 
 inline constexpr char kSocketVariable[] = "RETPROBE_SESSION";
 inline constexpr uint32_t kMagic = 0x52505331;  // "RPS1"
-inline constexpr uint32_t kVersion = 1;
+inline constexpr uint32_t kVersion = 2;
 
 enum class HelloKind : uint32_t { kStart = 1, kLoaded = 2, kForked = 3 };
 
@@ -42,7 +43,8 @@ enum Flag : uint32_t {
   kFlagCycleCounter = 16,  // the time stamp counter is a clock
 };
 
-// Followed by the patterns, each ended by a NUL.
+// Followed by the patterns, each ended by a NUL, and by the options that are
+// not at their default, written as in RETPROBE_OPTIONS and ended by a NUL.
 struct Setup {
   uint32_t magic;
   uint32_t version;
@@ -51,6 +53,8 @@ struct Setup {
   uint64_t nanoseconds_per_tick_q32;  // fixed point, 32 fractional bits
   uint32_t patterns_size;
   uint32_t ring_capacity;  // events per CPU, a power of two
+  uint32_t options_size;
+  uint32_t reserved;
 };
 
 enum class AnnouncementKind : uint32_t { kSegment = 1, kRing = 2, kDone = 3 };

@@ -23,6 +23,7 @@
 #include "cli/report.h"
 #include "cli/session_clock.h"
 #include "cli/session_server.h"
+#include "config/settings.h"
 #include "symbols/symbols.h"
 
 namespace retprobe::cli {
@@ -45,6 +46,7 @@ class Runner {
   bool list() const { return options_.command == Command::kList; }
   absl::Status Prepare();
   absl::Status CheckPatterns() const;
+  absl::Status ReadConfig();
   absl::Status StartServer();
   absl::Status StartProgram();
   bool Judge(const Process& process);
@@ -55,6 +57,7 @@ class Runner {
   void WriteReport(const Report& report) const;
 
   const Options& options_;
+  std::string config_;  // what is not default, as options
   SessionClock clock_;
   EventLoop loop_;
   UniqueFd output_;
@@ -77,6 +80,12 @@ absl::Status Runner::CheckPatterns() const {
   return absl::OkStatus();
 }
 
+absl::Status Runner::ReadConfig() {
+  const Settings settings = Settings::Load(ConfigSources::FromEnvironment());
+  config_ = settings.OptionsText();
+  return settings.status();
+}
+
 absl::Status Runner::StartServer() {
   session::Setup setup = {};
   setup.magic = session::kMagic;
@@ -90,7 +99,7 @@ absl::Status Runner::StartServer() {
   setup.cpus = static_cast<uint32_t>(PossibleCpus());
   setup.ring_capacity = kRingCapacity;
   auto server = SessionServer::Create(
-      &loop_, setup, options_.patterns,
+      &loop_, setup, options_.patterns, config_,
       [this](const Process& process) { return Judge(process); });
   if (!server.ok()) return server.status();
   server_ = *std::move(server);
@@ -121,6 +130,7 @@ absl::Status Runner::StartProgram() {
 
 absl::Status Runner::Prepare() {
   absl::Status status = CheckPatterns();
+  if (status.ok()) status = ReadConfig();
   if (!status.ok()) return status;
   auto output =
       OpenOutput(options_.output, list() ? STDOUT_FILENO : STDERR_FILENO);

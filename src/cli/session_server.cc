@@ -53,7 +53,8 @@ ssize_t ReceiveMessage(int socket, void* buffer, size_t size, UniqueFd* file) {
 
 absl::StatusOr<std::unique_ptr<SessionServer>> SessionServer::Create(
     EventLoop* loop, const session::Setup& setup,
-    const std::vector<std::string>& patterns, Judge judge) {
+    const std::vector<std::string>& patterns, const std::string& options,
+    Judge judge) {
   std::unique_ptr<SessionServer> server(
       new SessionServer(loop, setup, std::move(judge)));
   for (const std::string& pattern : patterns) {
@@ -62,6 +63,8 @@ absl::StatusOr<std::unique_ptr<SessionServer>> SessionServer::Create(
   }
   server->setup_.patterns_size =
       static_cast<uint32_t>(server->patterns_.size());
+  server->options_.assign(options.c_str(), options.size() + 1);
+  server->setup_.options_size = static_cast<uint32_t>(server->options_.size());
   const absl::Status listening = server->Listen();
   if (!listening.ok()) return listening;
   return server;
@@ -151,7 +154,7 @@ bool SessionServer::HandleHello(Connection& connection, const Hello& hello) {
   connection.process->pidfd = UniqueFd(
       static_cast<int>(syscall(SYS_pidfd_open, connection.process->pid, 0)));
   std::string answer(reinterpret_cast<const char*>(&setup_), sizeof(setup_));
-  if (hello.kind == HelloKind::kStart) answer += patterns_;
+  if (hello.kind == HelloKind::kStart) answer += patterns_ + options_;
   return send(connection.socket.get(), answer.data(), answer.size(),
               MSG_NOSIGNAL) == static_cast<ssize_t>(answer.size());
 }

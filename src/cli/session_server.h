@@ -34,9 +34,11 @@ class SessionServer {
   // Decides, when an image has told what it can probe, whether it may go on.
   using Judge = std::function<bool(const Process& process)>;
 
+  // `options` is what the configuration sets.
   static absl::StatusOr<std::unique_ptr<SessionServer>> Create(
       EventLoop* loop, const session::Setup& setup,
-      const std::vector<std::string>& patterns, Judge judge);
+      const std::vector<std::string>& patterns, const std::string& options,
+      Judge judge);
   ~SessionServer();
 
   const std::string& socket_path() const { return socket_path_; }
@@ -79,6 +81,7 @@ class SessionServer {
   EventLoop* loop_;
   session::Setup setup_;
   std::string patterns_;  // as sent
+  std::string options_;   // as sent
   Judge judge_;
   std::function<void(session::Setup&)> prepare_;
   std::string directory_;
