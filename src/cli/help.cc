@@ -10,6 +10,7 @@ std::string GeneralHelp() {
 Usage: retprobe trace -e PATTERN... [OPTION...] [--] PROGRAM [ARGUMENT...]
        retprobe list PATTERN... -- PROGRAM [ARGUMENT...]
        retprobe usl [OPTION...] FILE
+       retprobe config [OPTION...]
        retprobe --version
        retprobe [COMMAND] --help
 
@@ -17,6 +18,7 @@ Commands:
   trace   run a program and report the calls of the functions that match
   list    show what would be probed, and why something cannot be
   usl     fit scaling laws to measurements: how far will throughput grow?
+  config  show, explain and check the options of pools and probes
 )";
 }
 
@@ -40,7 +42,7 @@ Exit status:
        is 125 instead of the program's 0
   126  the program cannot be executed (permission, format)
   127  the program was not found
-  2    the command line is wrong
+  2    the command line, or the configuration, is wrong
 )";
 
 }  // namespace

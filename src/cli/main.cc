@@ -4,6 +4,8 @@
 #include <string>
 #include <vector>
 
+#include "absl/types/span.h"
+#include "cli/config_command.h"
 #include "cli/options.h"
 #include "cli/output.h"
 #include "cli/program.h"
@@ -15,6 +17,9 @@ int main(int argc, char** argv) {
   using namespace retprobe::cli;
   const std::vector<std::string> arguments(argv + 1, argv + argc);
   if (!arguments.empty() && arguments[0] == "usl") return RunUsl(argv + 1);
+  if (!arguments.empty() && arguments[0] == "config") {
+    return RunConfig(absl::MakeSpan(arguments).subspan(1));
+  }
   auto options = ParseOptions(arguments);
   if (!options.ok()) {
     Complain(options.status().message());
