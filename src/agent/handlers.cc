@@ -189,16 +189,20 @@ void FunctionCells::Publish(const FunctionCells& cells) {
   __atomic_store_n(&counters, cells.counters, __ATOMIC_RELEASE);
 }
 
-void FunctionCells::StoreMissed() const {
+FunctionCells::Missed FunctionCells::MissedSoFar() const {
   // relaxed, all: statistics
-  const uint64_t missed[] = {
-      site->missed_empty.load(std::memory_order_relaxed),
-      site->missed_recursion.load(std::memory_order_relaxed),
-      site->missed_dying.load(std::memory_order_relaxed)};
+  return {{site->missed_empty.load(std::memory_order_relaxed) +
+               probe->missed_empty.load(std::memory_order_relaxed),
+           site->missed_recursion.load(std::memory_order_relaxed),
+           site->missed_dying.load(std::memory_order_relaxed)}};
+}
+
+void FunctionCells::StoreMissed() const {
+  const Missed missed = MissedSoFar();
   uint64_t* const shown[] = {&record->missed_empty, &record->missed_recursion,
                              &record->missed_dying};
   for (int i = 0; i < 3; ++i) {
-    const uint64_t now = missed[i] - missed_before[i];
+    const uint64_t now = missed.counts[i] - missed_before[i];
     // Looked at first, because the record's cache line is everybody's.
     if (__atomic_load_n(shown[i], __ATOMIC_RELAXED) != now) {
       __atomic_store_n(shown[i], now, __ATOMIC_RELAXED);

@@ -12,6 +12,7 @@
 // without vector registers; it calls nothing of libc.
 namespace retprobe {
 
+struct ProbeState;
 struct Site;
 
 namespace agent {
@@ -41,16 +42,24 @@ struct FunctionCells {
   uint64_t histogram_stride = 0;
   uint32_t number = 0;
 
-  // Where the library counts calls that were not probed, where they are to be
-  // seen, and what to subtract: empty, recursion, dying.
+  // Where the library counts calls that were not probed (of the function, and
+  // of the probe beyond its maxactive), where they are to be seen, and what to
+  // subtract: empty, recursion, dying.
   const Site* site = nullptr;
+  const ProbeState* probe = nullptr;
   session::FunctionRecord* record = nullptr;
   uint64_t missed_before[3] = {};
 
-  // Takes everything but `site` and `missed_before` over from `cells`.
+  // Takes everything but `site`, `probe` and `missed_before` over from `cells`.
   void Publish(const FunctionCells& cells);
 
-  // Brings the record up to date.
+  // What the library has counted. Requires: the probe is attached.
+  struct Missed {
+    uint64_t counts[3];
+  };
+  Missed MissedSoFar() const;
+
+  // Brings the record up to date. Requires: the probe is attached.
   void StoreMissed() const;
 };
 

@@ -58,19 +58,15 @@ Probing::Function* Probing::FunctionFor(const Segment& segment,
 
 // From what the record shows, whatever the site has counted before.
 void Probing::KeepCounting(Function& function) {
-  const Site& site = ProbeAccess::SiteOf(*function.probe);
   FunctionCells& cells = function.cells;
   session::FunctionRecord shown = {};
   if (cells.record != nullptr) shown = *cells.record;
-  cells.site = &site;
-  // relaxed, all: statistics
-  cells.missed_before[0] =
-      site.missed_empty.load(std::memory_order_relaxed) - shown.missed_empty;
-  cells.missed_before[1] =
-      site.missed_recursion.load(std::memory_order_relaxed) -
-      shown.missed_recursion;
-  cells.missed_before[2] =
-      site.missed_dying.load(std::memory_order_relaxed) - shown.missed_dying;
+  cells.site = &ProbeAccess::SiteOf(*function.probe);
+  cells.probe = &ProbeAccess::StateOf(*function.probe);
+  const FunctionCells::Missed missed = cells.MissedSoFar();
+  cells.missed_before[0] = missed.counts[0] - shown.missed_empty;
+  cells.missed_before[1] = missed.counts[1] - shown.missed_recursion;
+  cells.missed_before[2] = missed.counts[2] - shown.missed_dying;
 }
 
 std::unique_ptr<Segment> Probing::Probe() {

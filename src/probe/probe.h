@@ -45,6 +45,10 @@ struct ProbeAccess {
   static const Site& SiteOf(const ReturnProbe& probe) {
     return probe.probe_->function->site;
   }
+  // Requires: attached. Lives as long as that, and while a handler runs.
+  static const ProbeState& StateOf(const ReturnProbe& probe) {
+    return probe.probe_->state;
+  }
 };
 
 }  // namespace retprobe
