@@ -3,8 +3,6 @@
 #include <doctest/doctest.h>
 
 #include <string>
-#include <utility>
-#include <vector>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -26,7 +24,8 @@ TEST_CASE("An unknown key is told with its place and the nearest known one") {
   CHECK(ErrorsOf("\"pool.objects\" = 5") ==
         Strings{"1:1: \"pool.objects\": unknown key; the nearest is "
                 "pool.objects"});
-  CHECK(ErrorsOf("[polo]\nobjects = 5").size() == 1);
+  CHECK(ErrorsOf("[polo]\nobjects = 5") ==
+        Strings{"1:2: polo: unknown section; expected [pool] or [probe]"});
   CHECK(ErrorsOf("[pool.more]\nobjects = 5").size() == 1);
   CHECK(ErrorsOf("[[array]]\nobjects = 5").size() == 1);
   CHECK(OptionsErrors("pool.objects=5, pool.bakcend=cas") ==
@@ -91,19 +90,22 @@ TEST_CASE("A value that cannot be is told with its place and what may be") {
 }
 
 TEST_CASE("A syntax error is told with its place") {
-  // What exactly toml++ says of it is its own.
-  for (const auto& [text, begin] :
-       std::vector<std::pair<absl::string_view, absl::string_view>>{
-           {"[pool]\nobjects = \n", "2:11: syntax error in "},
-           {"[pool\nobjects = 1\n", "1:6: syntax error in "},
-           {"[pool]\nobjects = 1\nobjects = 2\n", "3:11: syntax error in "},
-           {"[pool]\nobjects 1", "2:9: syntax error in "},
-           {"[pool]\nobjects = 99999999999999999999", "2:31: syntax error in "},
-           {"[pool]\nbackend = \"\xff\"", "2:11: syntax error: "}}) {
-    CAPTURE(text);
-    const Strings errors = ErrorsOf(text);
+  struct Wrong {
+    absl::string_view text;
+    absl::string_view begin;  // what exactly toml++ says of it is its own
+  };
+  for (const Wrong& wrong :
+       {Wrong{"[pool]\nobjects = \n", "2:11: syntax error in "},
+        Wrong{"[pool\nobjects = 1\n", "1:6: syntax error in "},
+        Wrong{"[pool]\nobjects = 1\nobjects = 2\n", "3:11: syntax error in "},
+        Wrong{"[pool]\nobjects 1", "2:9: syntax error in "},
+        Wrong{"[pool]\nobjects = 99999999999999999999",
+              "2:31: syntax error in "},
+        Wrong{"[pool]\nbackend = \"\xff\"", "2:11: syntax error: "}}) {
+    CAPTURE(wrong.text);
+    const Strings errors = ErrorsOf(wrong.text);
     REQUIRE(errors.size() == 1);
-    CHECK(errors[0].substr(0, begin.size()) == begin);
+    CHECK(absl::StartsWith(errors[0], wrong.begin));
     CHECK(!absl::StrContains(errors[0], '\n'));
   }
 }

@@ -4,14 +4,16 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/strip.h"
 #include "config/settings.h"
 
@@ -84,11 +86,23 @@ std::string KeyText(std::string_view key) {
   return key.empty() ? "\"\"" : std::string(key);
 }
 
-bool IsSection(absl::string_view name) {
+// Each once, in the order of the table.
+std::vector<absl::string_view> Sections() {
+  std::vector<absl::string_view> sections;
   for (const Option& option : AllOptions()) {
-    if (absl::StartsWith(option.name, absl::StrCat(name, "."))) return true;
+    absl::string_view section = option.name;
+    section = section.substr(0, section.find('.'));
+    // The options of a section stand together.
+    if (sections.empty() || sections.back() != section) {
+      sections.push_back(section);
+    }
   }
-  return false;
+  return sections;
+}
+
+bool IsSection(absl::string_view name) {
+  const std::vector<absl::string_view> all = Sections();
+  return std::find(all.begin(), all.end(), name) != all.end();
 }
 
 // One file on its way into settings.
@@ -102,7 +116,7 @@ class Reader {
       const std::string name = KeyText(key.str());
       const Origin at = At(key.source());
       if (!IsSection(name)) {
-        settings_.AddUnknown(name, at);
+        AddUnknown(name, at, node);
       } else if (const toml::table* section = node.as_table()) {
         ReadSection(*section, name);
       } else {
@@ -123,6 +137,14 @@ class Reader {
   }
 
  private:
+  void AddUnknown(absl::string_view name, const Origin& at,
+                  const toml::node& node) {
+    if (!node.is_table()) return settings_.AddUnknown(name, at);
+    settings_.AddError(at, name,
+                       absl::StrCat("unknown section; expected [",
+                                    absl::StrJoin(Sections(), "] or ["), "]"));
+  }
+
   Origin At(const toml::source_region& region) const {
     return {.kind = Origin::Kind::kFile,
             .file = path_,

@@ -99,7 +99,7 @@ MESON
 
 manual_pages() {
   local page
-  for page in man1/retprobe.1 man3/retprobe.3; do
+  for page in man1/retprobe.1 man3/retprobe.3 man5/retprobe.conf.5; do
     [ -s "$(find "$scratch/prefix" -path "*/$page")" ]
   done
 }
