@@ -90,6 +90,7 @@ TEST_CASE("The environment is read once, and the program may add to it") {
   setenv("RETPROBE_OPTIONS", "pool.growth_chunk=3", 1);
   CHECK(ActiveConfig()->pool.objects == 1);
   CHECK(ActiveConfig()->pool.growth_chunk == 2);
+  file.Write("no longer TOML");
   CHECK(SetConfigOptions("pool.growth_chunk=4").ok());
   CHECK(SetConfigOptions("pool.objects=5").ok());
   CHECK(ActiveConfig()->pool.growth_chunk == 4);

@@ -16,19 +16,16 @@ namespace {
 // for it may be being read; programs replace it once or twice.
 struct Active {
   ConfigSources sources;
-  absl::Status status;
-  Config config;
+  Settings settings;
   const Active* before = nullptr;
 };
 
 std::atomic<const Active*> g_active{nullptr};
 
 std::unique_ptr<Active> Load(ConfigSources sources) {
-  const Settings settings = Settings::Load(sources);
   auto active = std::make_unique<Active>();
+  active->settings = Settings::Load(sources);
   active->sources = std::move(sources);
-  active->status = settings.status();
-  if (active->status.ok()) active->config = settings.config();
   return active;
 }
 
@@ -47,51 +44,62 @@ bool Install(std::unique_ptr<Active>& active, const Active*& before) {
   return true;
 }
 
+// What is in force; from the environment the first time.
 const Active* Current() {
   // A0 <- R0: the configuration is complete.
-  return g_active.load(std::memory_order_acquire);
+  const Active* current = g_active.load(std::memory_order_acquire);
+  if (current != nullptr) return current;
+  std::unique_ptr<Active> first = Load(ConfigSources::FromEnvironment());
+  const Active* loaded = first.get();
+  return Install(first, current) ? loaded : current;
 }
 
-// Loads anew with the sources that `change` makes of the present ones.
-template <typename Change>
-absl::Status Replace(Change change) {
+// Puts what `make` makes of it, a std::unique_ptr<Active>, in the place of what
+// is in force, unless that is wrong.
+template <typename Make>
+absl::Status Replace(Make make) {
   const Active* before = Current();
   for (;;) {
-    ConfigSources sources =
-        before == nullptr ? ConfigSources::FromEnvironment() : before->sources;
-    change(sources);
-    std::unique_ptr<Active> active = Load(std::move(sources));
-    if (!active->status.ok()) return active->status;
-    if (Install(active, before)) return absl::OkStatus();
+    std::unique_ptr<Active> active = make(*before);
+    const absl::Status status = active->settings.status();
+    if (!status.ok() || Install(active, before)) return status;
   }
 }
 
 }  // namespace
 
 absl::StatusOr<Config> ActiveConfig() {
-  const Active* current = Current();
-  if (current == nullptr) {
-    std::unique_ptr<Active> first = Load(ConfigSources::FromEnvironment());
-    const Active* loaded = first.get();
-    if (Install(first, current)) current = loaded;
-  }
-  if (!current->status.ok()) return current->status;
-  return current->config;
+  const Settings& settings = Current()->settings;
+  const absl::Status status = settings.status();
+  if (!status.ok()) return status;
+  return settings.config();
 }
 
 absl::Status SetConfigFile(absl::string_view path) {
-  return Replace(
-      [path](ConfigSources& sources) { sources.file = std::string(path); });
+  return Replace([path](const Active& present) {
+    ConfigSources sources = present.sources;
+    sources.file = std::string(path);
+    return Load(std::move(sources));
+  });
 }
 
 absl::Status SetConfigOptions(absl::string_view options) {
-  return Replace([options](ConfigSources& sources) {
-    sources.program.emplace_back(options);
+  return Replace([options](const Active& present) {
+    auto active = std::make_unique<Active>(present);
+    active->sources.program.emplace_back(options);
+    active->settings.Add(options);
+    return active;
   });
 }
 
 absl::Status ReplaceConfigSources(const ConfigSources& sources) {
-  return Replace([&sources](ConfigSources& present) { present = sources; });
+  std::unique_ptr<Active> active = Load(sources);
+  const absl::Status status = active->settings.status();
+  if (!status.ok()) return status;
+  const Active* before = nullptr;
+  while (!Install(active, before)) {
+  }
+  return status;
 }
 
 }  // namespace retprobe

@@ -66,8 +66,13 @@ Settings Settings::Load(const ConfigSources& sources) {
   for (const std::string& text : sources.program) {
     settings.ReadOptions(text, Origin::Kind::kProgram);
   }
-  if (settings.errors_.empty()) settings.CheckTogether();
+  settings.CheckTogether();
   return settings;
+}
+
+void Settings::Add(absl::string_view options) {
+  ReadOptions(options, Origin::Kind::kProgram);
+  CheckTogether();
 }
 
 void Settings::Set(absl::string_view name, const Origin& key, Written written,
@@ -135,6 +140,7 @@ void Settings::ReadOptions(absl::string_view text, Origin::Kind kind) {
 
 // What no option can know by itself.
 void Settings::CheckTogether() {
+  if (!errors_.empty()) return;
   const size_t objects = IndexOf(*FindOption("pool.objects"));
   const size_t most = IndexOf(*FindOption("pool.max_objects"));
   const Setting& first = settings_[objects];

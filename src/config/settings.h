@@ -49,6 +49,9 @@ class Settings {
   // Reads everything there is. What is wrong becomes an error; go on anyway.
   static Settings Load(const ConfigSources& sources);
 
+  // Reads one more list for SetConfigOptions.
+  void Add(absl::string_view options);
+
   // Takes a value for the option `name`, which is at `key` and `value`.
   void Set(absl::string_view name, const Origin& key, Written written,
            absl::string_view text, const Origin& value);
