@@ -62,7 +62,7 @@ class Showing(Configured):
         options = self.shown()
         self.assertEqual({o["source"] for o in options.values()}, {"default"})
         self.assertEqual(options["pool.objects"]["value"], "auto")
-        self.assertIs(options["pool.push_home"]["value"], False)
+        self.assertIs(options["pool.push_home"]["value"], True)
         self.assertEqual(options["probe.data_size_limit"]["value"], 1024)
         self.assertEqual(self.shown(file="", options=""), options)
 
@@ -237,6 +237,12 @@ class Tracing(Configured):
                               env=environment(file=file, options=options))
             self.assertEqual(report["instances"], instances)
             self.assertEqual(functions(report)["sample_add"]["calls"], 10)
+
+    def test_a_node_that_is_not_there(self):
+        result = trace([SAMPLE, "calls"], [ADD], report=False,
+                       env=environment(options="pool.placement=node=1023"))
+        self.assertEqual(result.status, 125)
+        self.assertIn("node is 1023", result.lines()[0])
 
     def test_maxactive_is_obeyed(self):
         def missed(options):

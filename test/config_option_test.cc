@@ -112,7 +112,7 @@ TEST_CASE("Every option arrives in its own place of the configuration") {
   const Config config = Fine(
       "pool.objects=11,pool.max_objects=12,pool.growth_chunk=13,"
       "pool.magazine_capacity=14,pool.ring_capacity=15,"
-      "pool.backend=percpu_freelist,pool.placement=node=3,pool.push_home=true,"
+      "pool.backend=percpu_freelist,pool.placement=node=3,pool.push_home=false,"
       "pool.huge_pages=true,probe.maxactive=16,probe.data_size_limit=17");
   CHECK(config.pool.objects == 11);
   CHECK(config.pool.max_objects == 12);
@@ -122,7 +122,7 @@ TEST_CASE("Every option arrives in its own place of the configuration") {
   CHECK(config.pool.backend == PoolBackend::kPercpuFreelist);
   CHECK(config.pool.placement == PoolPlacement::kNode);
   CHECK(config.pool.node == 3);
-  CHECK(config.pool.push_home);
+  CHECK(!config.pool.push_home);
   CHECK(config.pool.huge_pages);
   CHECK(config.probe.maxactive == 16);
   CHECK(config.probe.data_size_limit == 17);

@@ -41,8 +41,8 @@ TEST_CASE("A stronger source overrules a weaker one, key by key") {
   const Settings settings =
       Settings::Load({.file = file.path(),
                       .environment = "pool.objects=2,pool.growth_chunk=2",
-                      .program = {"pool.growth_chunk=3,pool.ring_capacity=3",
-                                  "pool.ring_capacity=4"}});
+                      .program = {"pool.growth_chunk=3,pool.ring_capacity=30",
+                                  "pool.ring_capacity=40"}});
   CHECK(settings.Errors() == Strings());
   const auto from = [&](absl::string_view name) {
     const Setting& setting = settings[IndexOf(name)];
@@ -53,11 +53,11 @@ TEST_CASE("A stronger source overrules a weaker one, key by key") {
   CHECK(from("pool.max_objects") == absl::StrCat("100 ", file.path(), ":3"));
   CHECK(from("pool.backend") == absl::StrCat("cas ", file.path(), ":4"));
   CHECK(from("pool.growth_chunk") == "3 SetConfigOptions");
-  CHECK(from("pool.ring_capacity") == "4 SetConfigOptions");
-  CHECK(from("pool.push_home") == "false default");
+  CHECK(from("pool.ring_capacity") == "40 SetConfigOptions");
+  CHECK(from("pool.push_home") == "true default");
   CHECK(settings.OptionsText() ==
         "pool.objects=2,pool.max_objects=100,pool.growth_chunk=3,"
-        "pool.ring_capacity=4,pool.backend=cas");
+        "pool.ring_capacity=40,pool.backend=cas");
   CHECK(
       !Settings::Load({.file = file.path(), .environment = "pool.objects=auto"})
            .config()
@@ -75,7 +75,7 @@ TEST_CASE("What is set arrives again when it is passed on as options") {
   const char* all =
       "pool.objects=11,pool.max_objects=12,pool.growth_chunk=13,"
       "pool.magazine_capacity=14,pool.ring_capacity=15,"
-      "pool.backend=percpu_freelist,pool.placement=node=3,pool.push_home=true,"
+      "pool.backend=percpu_freelist,pool.placement=node=3,pool.push_home=false,"
       "pool.huge_pages=true,probe.maxactive=16,probe.data_size_limit=17";
   CHECK(Settings::Load({.environment = all}).OptionsText() == all);
   CHECK(Settings().OptionsText().empty());

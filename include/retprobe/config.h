@@ -16,7 +16,7 @@ namespace retprobe {
 // How a pool's objects find their way between CPUs.
 enum class PoolBackend : uint8_t {
   kAuto,            // the best that works here
-  kRseq,            // restartable sequences
+  kRseq,            // restartable sequences, or an error
   kCas,             // compare-and-swap alone
   kPercpuFreelist,  // one list per CPU
   kFreelist,        // one list for all
@@ -24,8 +24,8 @@ enum class PoolBackend : uint8_t {
 
 // Which NUMA node's memory a pool's objects lie in.
 enum class PoolPlacement : uint8_t {
-  kLocal,       // each CPU's own
-  kInterleave,  // all in turn
+  kLocal,       // every node has its share, and its CPUs take of that first
+  kInterleave,  // page by page on all of them
   kNode,        // PoolConfig::node
 };
 
@@ -39,8 +39,8 @@ struct PoolConfig {
   std::optional<size_t> ring_capacity;
   PoolBackend backend = PoolBackend::kAuto;
   PoolPlacement placement = PoolPlacement::kLocal;
-  int node = 0;  // of PoolPlacement::kNode
-  bool push_home = false;
+  int node = -1;  // of PoolPlacement::kNode
+  bool push_home = true;
   bool huge_pages = false;
 };
 

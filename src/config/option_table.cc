@@ -35,10 +35,12 @@ constexpr Option kOptions[] = {
      .kind = OptionKind::kNumber,
      .unit = "objects",
      .low = 1,
-     .high = 65536,
+     .high = kMaxObjects,
      .automatic = true,
      .initial = "auto",
-     .help = "Objects made at once when a pool grows.",
+     .help =
+         "Objects that a pop which finds none makes at once, as far as "
+         "max_objects allows. auto: about a quarter of what a CPU may keep.",
      .apply = [](const OptionValue& v,
                  Config& config) { config.pool.growth_chunk = v.number; }},
     {.name = "pool.magazine_capacity",
@@ -58,13 +60,13 @@ constexpr Option kOptions[] = {
     {.name = "pool.ring_capacity",
      .kind = OptionKind::kNumber,
      .unit = "objects",
-     .low = 1,
-     .high = uint64_t{1} << 20,
+     .low = 8,
+     .high = 65536,
      .automatic = true,
      .initial = "auto",
-     .help = "Objects that a CPU's ring holds, rounded up to a power of two. "
-             "Other CPUs take from it; what it has no room for goes to the "
-             "CPU's freelist. auto: about twice a CPU's fair share.",
+     .help = "Objects that a CPU puts where all CPUs can take them before it "
+             "resorts to a list, rounded up to a power of two. auto: twice a "
+             "CPU's fair share.",
      .apply = [](const OptionValue& v,
                  Config& config) { config.pool.ring_capacity = v.number; }},
     {.name = "pool.backend",
@@ -72,9 +74,10 @@ constexpr Option kOptions[] = {
      .unit = "",
      .choices = "auto|rseq|cas|percpu_freelist|freelist",
      .initial = "auto",
-     .help = "How objects find their way between CPUs: by restartable "
-             "sequences (rseq), by compare-and-swap alone (cas), over a list "
-             "per CPU, or over one list. auto: rseq where it works, else cas.",
+     .help =
+         "How objects find their way between CPUs: by restartable sequences "
+         "(rseq), by compare-and-swap alone (cas), over a list per CPU, or "
+         "over one list for all. auto: rseq where it works, else cas.",
      .apply =
          [](const OptionValue& v, Config& config) {
            config.pool.backend = static_cast<PoolBackend>(v.number);
@@ -86,26 +89,30 @@ constexpr Option kOptions[] = {
      .high = 1023,
      .choices = "local|interleave|node=N",
      .initial = "local",
-     .help = "Which NUMA node's memory objects lie in: each CPU's own, all in "
-             "turn, or node N.",
+     .help = "Which NUMA node's memory objects lie in: local gives every node "
+             "its share, which its CPUs take of first; interleave takes all in "
+             "turn, page by page; node=N takes node N alone.",
      .apply =
          [](const OptionValue& v, Config& config) {
            config.pool.placement = static_cast<PoolPlacement>(v.number);
-           config.pool.node = static_cast<int>(v.argument);
+           if (config.pool.placement == PoolPlacement::kNode) {
+             config.pool.node = static_cast<int>(v.argument);
+           }
          }},
     {.name = "pool.push_home",
      .kind = OptionKind::kBool,
      .unit = "",
-     .initial = "false",
-     .help = "Give an object of another NUMA node back to that node instead of "
-             "to the CPU that pushes it.",
+     .initial = "true",
+     .help = "With placement local: objects of another node go back to their "
+             "own when they leave what a CPU keeps to itself.",
      .apply = [](const OptionValue& v,
                  Config& config) { config.pool.push_home = v.number != 0; }},
     {.name = "pool.huge_pages",
      .kind = OptionKind::kBool,
      .unit = "",
      .initial = "false",
-     .help = "Ask for huge pages for the objects.",
+     .help = "Objects may lie in huge pages: fewer TLB misses, but memory is "
+             "taken 2 MiB at a time.",
      .apply = [](const OptionValue& v,
                  Config& config) { config.pool.huge_pages = v.number != 0; }},
     {.name = "probe.maxactive",
