@@ -101,6 +101,8 @@ TEST_CASE("A syntax error is told with its place") {
         Wrong{"[pool]\nobjects 1", "2:9: syntax error in "},
         Wrong{"[pool]\nobjects = 99999999999999999999",
               "2:31: syntax error in "},
+        Wrong{"[,pool]\nobjects = 1", "1:2: syntax error in "},
+        Wrong{"[pool]\npush_home = tru\n", "2:16: syntax error in "},
         Wrong{"[pool]\nbackend = \"\xff\"", "2:11: syntax error: "}}) {
     CAPTURE(wrong.text);
     const Strings errors = ErrorsOf(wrong.text);

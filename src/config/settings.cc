@@ -35,6 +35,17 @@ std::string Variable(const char* name) {
   return value == nullptr ? "" : value;
 }
 
+// Whatever a file or its name holds: a message is one line.
+std::string OneLine(absl::string_view text) {
+  std::string line;
+  for (const char c : text) {
+    const bool control = absl::ascii_iscntrl(static_cast<unsigned char>(c));
+    absl::StrAppend(&line,
+                    control ? absl::CEscape({&c, 1}) : std::string(1, c));
+  }
+  return line;
+}
+
 size_t IndexOf(const Option& option) {
   return static_cast<size_t>(&option - AllOptions().data());
 }
@@ -106,7 +117,7 @@ void Settings::AddError(const Origin& at, absl::string_view key,
   if (at.line != 0) absl::StrAppend(&text, ":", at.line, ":", at.column);
   if (!key.empty()) absl::StrAppend(&text, ": ", key);
   absl::StrAppend(&text, ": ", what);
-  errors_.push_back({at, std::move(text)});
+  errors_.push_back({at, OneLine(text)});
 }
 
 void Settings::ReadOptions(absl::string_view text, Origin::Kind kind) {
