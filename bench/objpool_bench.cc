@@ -41,7 +41,9 @@ void AddScenarios(const std::string& name, unsigned traits) {
   UpToCpus(Add("ideal", name, Ideal<Pool>));
   UpToCpus(Add("bulk", name, Bulk<Pool>));
   Add("migrate", name, Migrate<Pool>)->Threads(2);
-  Add("oversubscribed", name, Ideal<Pool>)->Threads(4 * CpuCount());
+  if (!(traits & kWaits)) {
+    Add("oversubscribed", name, Ideal<Pool>)->Threads(4 * CpuCount());
+  }
   if (traits & kSignalSafe) UpToCpus(Add("signals", name, Signals<Pool>::Run));
   if (traits & kUnlimited) return;
   UpToCpus(Add("empty", name, Empty<Pool>));
