@@ -36,7 +36,7 @@ class Ours {
   size_t PopBatch(void** objects, size_t count) {
     return pool_->PopBatch(objects, count);
   }
-  void PushBatch(void** objects, size_t count) {
+  void PushBatch(void* const* objects, size_t count) {
     pool_->PushBatch(objects, count);
   }
 
