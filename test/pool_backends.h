@@ -5,6 +5,7 @@
 #include <doctest/doctest.h>
 
 #include <memory>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -15,13 +16,27 @@ namespace retprobe::test {
 
 // The backends that work here.
 inline std::vector<ObjPool::Backend> Backends() {
-  std::vector<ObjPool::Backend> backends = {ObjPool::Backend::kCas};
+  std::vector<ObjPool::Backend> backends = {ObjPool::Backend::kCas,
+                                            ObjPool::Backend::kPercpuFreelist,
+                                            ObjPool::Backend::kFreelist};
   if (RseqAvailable()) backends.push_back(ObjPool::Backend::kRseq);
   return backends;
 }
 
-inline const char* Name(ObjPool::Backend backend) {
-  return backend == ObjPool::Backend::kRseq ? "rseq" : "cas";
+inline std::string Name(ObjPool::Backend backend) {
+  switch (backend) {
+    case ObjPool::Backend::kAuto:
+      return "auto";
+    case ObjPool::Backend::kRseq:
+      return "rseq";
+    case ObjPool::Backend::kCas:
+      return "cas";
+    case ObjPool::Backend::kPercpuFreelist:
+      return "percpu_freelist";
+    case ObjPool::Backend::kFreelist:
+      return "freelist";
+  }
+  return "?";
 }
 
 inline std::unique_ptr<ObjPool> MakePool(const ObjPool::Options& options) {

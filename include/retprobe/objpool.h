@@ -176,16 +176,18 @@ class RETPROBE_API ObjPool {
     for (size_t i = count; i > 0; --i) Push(objects[i - 1]);
   }
 
-  // Says that `object` is not to come back: it ceases to exist. A pool that
-  // may grow may make another in its place.
+  // Says that `object` is not to come back: it ceases to exist. A pop that
+  // finds none may make another in its place, as long as there are fewer than
+  // there may be.
   // Requires, Progress, Signals: as Push; `fini` is called.
   void Drop(void* object) noexcept;
 
   // Changes how many objects there are to `object_count`, and how many there
   // may be to `max_objects` (0: no more). More are made at once, idle ones too
-  // many cease to exist at once, those in use as they are pushed.
+  // many cease to exist at once; those in use as they are pushed, while there
+  // are more than may be.
   // Errors: kInvalidArgument, beyond capacity(); kResourceExhausted, other
-  //   threads grew or dropped objects meanwhile and fewer could be made.
+  //   threads are just dropping objects and fewer could be made.
   absl::Status Resize(size_t object_count, size_t max_objects = 0);
 
   // Takes all objects out of what CPU `cpu` keeps, to where every CPU looks:

@@ -85,9 +85,11 @@ void BasicPoolCore<P>::Confirm(const FrozenWord& frozen) noexcept {
   occupancy().Mark(frozen.cpu);
 }
 
-// Takes an object out of a magazine that is frozen and confirmed.
+// Takes an object out of a magazine that is frozen and confirmed. Depots have
+// none, and in a pool without magazines nobody has.
 template <typename P>
 uint32_t BasicPoolCore<P>::TakeFrozen(uint32_t cpu) noexcept {
+  if (cpu >= header().cpus) return kNoIndex;
   Magazine& magazine = MagazineOf(cpu);
   // A8 <- R8: as the membarrier left the magazine.
   int64_t word = magazine.front.load(std::memory_order_acquire);
@@ -189,7 +191,7 @@ uint32_t BasicPoolCore<P>::DrainCpu(uint32_t from) noexcept {
   const uint32_t depot = this->cpus + NodeOf(from);
   uint32_t moved = 0;
   uint32_t index;
-  if (this->use_rseq) {
+  if (this->use_magazines) {
     FrozenWord frozen[2];
     const int found = FreezeMagazine(from, frozen);
     if (found != 0 && P::Barrier()) {

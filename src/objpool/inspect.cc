@@ -113,7 +113,7 @@ void* ObjPool::NextObject(size_t& index) const noexcept {
 
 size_t ObjPool::created() const noexcept {
   // relaxed: a count
-  return core_->live.load(std::memory_order_relaxed) & ~PoolCore::kFini;
+  return PoolCore::Live(core_->population.load(std::memory_order_relaxed));
 }
 
 size_t ObjPool::capacity() const noexcept { return core_->max_objects; }

@@ -202,8 +202,8 @@ ObjPool* PoolSetUp::Furnish(std::byte* memory, const Layout& layout,
     begin = range.end;
   }
 
-  core->live = shape.initial_objects;
-  core->limit = shape.max_objects;
+  core->population =
+      PoolCore::Population(shape.initial_objects, shape.max_objects);
   MagazineHeader& header = core->header();
   header.cpus = shape.use_magazines ? shape.cpus : 0;
   header.capacity = keep != 0 ? keep - 1 : 0;

@@ -98,6 +98,17 @@ struct BasicPoolCore : PoolShape<P> {
   // releases the pool.
   void Fini() noexcept;
 
+  static constexpr uint64_t kFini = uint64_t{1} << 63;
+  static constexpr uint64_t Population(uint64_t live, uint64_t limit) {
+    return limit << 32 | live;
+  }
+  static constexpr uint32_t Live(uint64_t population) {
+    return static_cast<uint32_t>(population);
+  }
+  static constexpr uint32_t Limit(uint64_t population) {
+    return static_cast<uint32_t>((population & ~kFini) >> 32);
+  }
+
   // Makes object `index`, which nobody has yet.
   void Create(uint32_t index) noexcept;
 
@@ -155,12 +166,10 @@ struct BasicPoolCore : PoolShape<P> {
     return reinterpret_cast<Header*>(this->magazines)[-1];
   }
 
-  // Objects that exist and are not retired; once Fini was called, with kFini
-  // and one more for Fini itself.
-  static constexpr uint64_t kFini = uint64_t{1} << 63;
-  alignas(kCacheLine) Atomic<uint64_t> live;
-  Atomic<uint64_t> limit;      // of live, for growth
-  Atomic<uint64_t> surplus;    // objects to retire as they come home
+  // How many objects exist and are not retired, and how many may, in one word,
+  // so that neither is judged by another's past: Live(), Limit(). Once Fini was
+  // called, kFini, with one object more for Fini itself while that runs.
+  alignas(kCacheLine) Atomic<uint64_t> population;
   Freelist<P> retired;         // those that may be made again
   Atomic<uint64_t> freezes;    // see magazine.h
   Atomic<uint64_t> clearings;  // see occupancy.h
@@ -227,11 +236,14 @@ struct BasicPoolCore : PoolShape<P> {
   // sizing.h
   uint32_t Make(uint32_t node, uint32_t count) noexcept;
   uint32_t MakeOne(uint32_t node) noexcept;
-  uint32_t Grow(uint32_t count) noexcept;
+  bool Grow(uint32_t count) noexcept;
   void MayGrow() noexcept;
-  void Retire(uint32_t index) noexcept;
+  void GiveRoomBack() noexcept;
   bool IsOneTooMany(uint64_t state) noexcept;
-  uint32_t RetireIdle() noexcept;
+  bool CountDownTo(uint32_t least) noexcept;
+  void RetireIdle(uint32_t count) noexcept;
+  void Retire(uint32_t index) noexcept;
+  void CountRetired(void (*release)(Header&), Header& pool) noexcept;
 };
 
 }  // namespace retprobe

@@ -310,11 +310,11 @@ bool BasicPoolCore<P>::IsPlaceEmpty(uint32_t place) noexcept {
   if (place >= this->cpus) return true;
   // S4 <-> S5: as in Freelist::IsEmpty.
   if (slot.spare.load(std::memory_order_seq_cst) != 0) return false;
-  if (!this->use_rseq) return true;
+  if (!slot.ring.IsEmpty()) return false;
+  if (!this->use_magazines) return true;
   const Magazine& magazine = MagazineOf(place);
   // relaxed: whoever freezes marks the place afterwards
-  return slot.ring.IsEmpty() &&
-         magazine.front.load(std::memory_order_relaxed) >= 0 &&
+  return magazine.front.load(std::memory_order_relaxed) >= 0 &&
          magazine.count.load(std::memory_order_relaxed) >= 0;
 }
 
