@@ -41,6 +41,10 @@ struct Topology;
 // Drain and Resize. Fini and the destructor must be alone. After fork, the
 // child has its own copy, without the objects that other threads held: see
 // Reclaim.
+//
+// A shared library that calls Pop or Push must not be unmapped by dlclose, even
+// when its pools are gone: threads' rseq areas point at the sequences that were
+// inlined there. Linked through pkg-config or Meson it is not (-z nodelete).
 class RETPROBE_API ObjPool {
  public:
   // How objects find their way between CPUs.

@@ -4,10 +4,11 @@
 
 #include "objpool/native.h"
 #include "objpool/pool_core.h"
+#include "retprobe/export.h"
 
 extern "C" {
-void* retprobe_pop_slow(void* magazines) noexcept;
-void retprobe_push_slow(void* magazines, void* object) noexcept;
+RETPROBE_API void* retprobe_pop_slow(void* magazines) noexcept;
+RETPROBE_API void retprobe_push_slow(void* magazines, void* object) noexcept;
 }
 
 namespace retprobe {
