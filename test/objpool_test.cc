@@ -15,6 +15,7 @@
 #include "objpool/objpool_hot.h"
 #include "pool_backends.h"
 #include "pool_stress.h"
+#include "retprobe/config.h"
 #include "topology/topology.h"
 
 namespace retprobe::test {
@@ -160,9 +161,9 @@ TEST_CASE("rseq is refused where there is none") {
 
 TEST_CASE("the environment can choose compare-and-swap") {
   const ObjPool::Options options = {.object_size = 8, .object_count = 1};
-  setenv("RETPROBE_POOL_BACKEND", "cas", 1);
+  REQUIRE(SetConfigOptions("pool.backend=cas").ok());
   CHECK(MakePool(options)->backend() == ObjPool::Backend::kCas);
-  unsetenv("RETPROBE_POOL_BACKEND");
+  REQUIRE(SetConfigOptions("pool.backend=auto").ok());
   CHECK(MakePool(options)->backend() ==
         (RseqAvailable() ? ObjPool::Backend::kRseq : ObjPool::Backend::kCas));
 }

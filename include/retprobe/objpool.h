@@ -49,9 +49,7 @@ class RETPROBE_API ObjPool {
  public:
   // How objects find their way between CPUs.
   enum class Backend : uint8_t {
-    kAuto,            // kRseq if it works here, else kCas; or what
-                      // RETPROBE_POOL_BACKEND names: rseq, cas,
-                      // percpu_freelist, freelist
+    kAuto,            // kRseq if it works here, else kCas
     kRseq,            // restartable sequences, or an error
     kCas,             // compare-and-swap alone: dearer, works everywhere
     kPercpuFreelist,  // a lock-free list per CPU, nothing else
@@ -65,6 +63,8 @@ class RETPROBE_API ObjPool {
     kNode,        // all on `node`
   };
 
+  // What is left at its default here, the configuration may set (config.h):
+  // pool.backend=cas in RETPROBE_OPTIONS forces that on every such pool.
   struct Options {
     // Bytes, 1 .. 2^30; rounded up to a multiple of `alignment`.
     size_t object_size = 0;
@@ -77,8 +77,8 @@ class RETPROBE_API ObjPool {
     // memory is used once they are.
     size_t max_objects = 0;
 
-    // How many objects a pop that finds none makes, 1 .. max_objects; 0: about
-    // a quarter of what a CPU may keep.
+    // How many objects a pop that finds none makes, 1 .. 2^24 - 2; 0: half of
+    // what a CPU may keep, at most 16.
     size_t growth_chunk = 0;
 
     // Of each object, in bytes: a power of two, 1 .. 4096.
@@ -122,10 +122,10 @@ class RETPROBE_API ObjPool {
     const Topology* topology = nullptr;
   };
 
-  // Errors: kInvalidArgument, naming the option and its range;
-  //   kResourceExhausted, no memory; kUnimplemented, Backend::kRseq where there
-  //   is none; what the system says to a placement. On error nothing is left
-  //   behind.
+  // Errors: kInvalidArgument, naming the option and its range, or what is wrong
+  //   with the configuration; kResourceExhausted, no memory; kUnimplemented,
+  //   Backend::kRseq where there is none; what the system says to a placement.
+  //   On error nothing is left behind.
   static absl::StatusOr<std::unique_ptr<ObjPool>> Create(
       const Options& options);
 

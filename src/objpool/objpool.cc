@@ -247,7 +247,10 @@ absl::Status PoolSetUp::Place(PoolCore& core, const Options& options,
 }
 
 absl::StatusOr<std::unique_ptr<ObjPool>> ObjPool::Create(
-    const Options& options) {
+    const Options& asked_for) {
+  const absl::StatusOr<Options> configured = Configured(asked_for);
+  if (!configured.ok()) return configured.status();
+  const Options& options = *configured;
   const Topology& topology =
       options.topology != nullptr ? *options.topology : SystemTopology();
   if (absl::Status status = CheckOptions(options, topology); !status.ok()) {

@@ -1,16 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "objpool/options.h"
 
-#include <algorithm>
 #include <bit>
-#include <cstdlib>
-#include <iterator>
-#include <string_view>
 
 #include "absl/strings/str_cat.h"
 #include "base/cpu.h"
 #include "base/membarrier.h"
 #include "objpool/freelist.h"
+#include "retprobe/config.h"
 
 namespace retprobe {
 namespace {
@@ -23,16 +20,12 @@ constexpr uint64_t kMaxMagazine = RETPROBE_MAGAZINE_SLOTS;
 constexpr uint64_t kMinRing = 8;
 constexpr uint64_t kMaxRing = 65536;
 
-constexpr struct {
-  std::string_view name;
-  Backend backend;
-} kBackends[] = {
-    {"auto", Backend::kAuto},
-    {"rseq", Backend::kRseq},
-    {"cas", Backend::kCas},
-    {"percpu_freelist", Backend::kPercpuFreelist},
-    {"freelist", Backend::kFreelist},
-};
+// Both are numbered alike.
+using Placement = ObjPool::Placement;
+static_assert(static_cast<int>(Backend::kFreelist) ==
+              static_cast<int>(PoolBackend::kFreelist));
+static_assert(static_cast<int>(Placement::kNode) ==
+              static_cast<int>(PoolPlacement::kNode));
 
 absl::Status OutOfRange(const char* option, int64_t value, uint64_t least,
                         uint64_t most) {
@@ -92,21 +85,37 @@ absl::Status CheckOptions(const ObjPool::Options& options,
   return CheckNode(options, topology);
 }
 
-absl::StatusOr<Backend> ChooseBackend(Backend wanted) {
-  bool forced = wanted != Backend::kAuto;
-  if (const char* name = std::getenv("RETPROBE_POOL_BACKEND");
-      !forced && name != nullptr) {
-    const auto* const found =
-        std::find_if(std::begin(kBackends), std::end(kBackends),
-                     [name](const auto& known) { return known.name == name; });
-    if (found == std::end(kBackends)) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("RETPROBE_POOL_BACKEND is \"", name,
-                       "\", not auto, rseq, cas, percpu_freelist or freelist"));
-    }
-    wanted = found->backend;
-    forced = wanted != Backend::kAuto;
+absl::StatusOr<ObjPool::Options> Configured(ObjPool::Options options) {
+  const absl::StatusOr<Config> config = ActiveConfig();
+  if (!config.ok()) return config.status();
+  const PoolConfig& pool = config->pool;
+  if (options.object_count == 0 && options.max_objects == 0) {
+    options.object_count = pool.objects.value_or(0);
+    options.max_objects = pool.max_objects.value_or(0);
   }
+  if (options.growth_chunk == 0) {
+    options.growth_chunk = pool.growth_chunk.value_or(0);
+  }
+  if (options.magazine_capacity == -1) {
+    options.magazine_capacity = pool.magazine_capacity.value_or(-1);
+  }
+  if (options.ring_capacity == 0) {
+    options.ring_capacity = pool.ring_capacity.value_or(0);
+  }
+  if (options.backend == Backend::kAuto) {
+    options.backend = static_cast<Backend>(pool.backend);
+  }
+  if (options.placement == Placement::kLocal) {
+    options.placement = static_cast<Placement>(pool.placement);
+    options.node = pool.node;
+  }
+  options.push_home = options.push_home && pool.push_home;
+  options.huge_pages = options.huge_pages || pool.huge_pages;
+  return options;
+}
+
+absl::StatusOr<Backend> ChooseBackend(Backend wanted) {
+  const bool forced = wanted != Backend::kAuto;
   if (forced && wanted != Backend::kRseq) return wanted;
   const absl::Status status =
       RseqAvailable() ? RegisterMembarrier(Membarrier::kRseq)

@@ -9,14 +9,16 @@
 
 namespace retprobe {
 
+// `options` with what they leave at its default as the configuration has it.
+// Errors: ActiveConfig's.
+absl::StatusOr<ObjPool::Options> Configured(ObjPool::Options options);
+
 // kInvalidArgument, naming the option and its range.
 absl::Status CheckOptions(const ObjPool::Options& options,
                           const Topology& topology);
 
-// The backend to use where `wanted` is asked for: what the environment says,
-// and what works here (tried once). Never kAuto.
-// Errors: kUnimplemented, kRseq where there is none; kInvalidArgument, the
-// environment names no backend.
+// The backend to use where `wanted` is asked for: what works here (tried once).
+// Never kAuto. Errors: kUnimplemented, kRseq where there is none.
 absl::StatusOr<ObjPool::Backend> ChooseBackend(ObjPool::Backend wanted);
 
 }  // namespace retprobe

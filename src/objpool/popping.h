@@ -123,8 +123,8 @@ uint32_t BasicPoolCore<P>::TakeAny(uint32_t here, bool grow) noexcept {
     }
     pushes = Clearings();
     uint32_t index = Search(here, state, pushes);
-    if (index == kNoIndex && grow && (state & kFresh) != 0) {
-      index = TakeFresh(here, /*grow=*/true);
+    if (index == kNoIndex && (state & kFresh) != 0) {
+      index = TakeFresh(here, grow);
     }
     if (index != kNoIndex) return index;
     if ((state & kUnsettled) != 0 && Settle()) continue;
@@ -168,7 +168,7 @@ uint32_t BasicPoolCore<P>::Search(uint32_t here, uint64_t state,
   uint32_t index = look(here);
   if (index == kNoIndex && depot != here) index = look(depot);
   if (index == kNoIndex && (state & kFresh) != 0) {
-    index = TakeFresh(here, /*grow=*/false);
+    index = TakeInitial(this->ranges[NodeOf(here)]);
   }
   if (index != kNoIndex || static_cast<int64_t>(left) <= 0) return index;
 
@@ -218,21 +218,20 @@ uint64_t BasicPoolCore<P>::Clearings() noexcept {
   return clearings.load(std::memory_order_relaxed) << 44;
 }
 
-// Takes objects that exist but were never handed out: of this node, or, to
-// grow, of any; then makes new ones.
+// Takes objects of any node that exist but were never handed out; to grow, then
+// makes new ones.
 template <typename P>
 uint32_t BasicPoolCore<P>::TakeFresh(uint32_t here, bool grow) noexcept {
-  const uint32_t node = NodeOf(here);
-  uint32_t index = TakeInitial(this->ranges[node]);
-  if (index != kNoIndex || !grow) return index;
   // A5 <- R5: the limit that came with the bit.
   uint64_t state = header().state.load(std::memory_order_acquire);
   const uint64_t generation = state & kGenerationMask;
-  for (uint32_t i = 1; i < this->nodes; ++i) {
-    index = TakeInitial(this->ranges[(node + i) % this->nodes]);
+  const uint32_t node = NodeOf(here);
+  for (uint32_t i = 0; i < this->nodes; ++i) {
+    const uint32_t index = TakeInitial(this->ranges[(node + i) % this->nodes]);
     if (index != kNoIndex) return index;
   }
-  index = Make(node, this->growth_chunk);
+  if (!grow) return kNoIndex;
+  const uint32_t index = Make(node, this->growth_chunk);
   // relaxed: nothing is published; the next round validates it
   while (index == kNoIndex && (state & kFresh) != 0 &&
          (state & kGenerationMask) == generation &&

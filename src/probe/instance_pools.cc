@@ -17,14 +17,7 @@ constexpr size_t kInstancesPerCpu = 64;
 constexpr size_t kMaxBytes = size_t{1} << 30;
 constexpr size_t kMaxInstances = size_t{1} << 21;
 
-// Both are numbered alike.
-using Backend = ObjPool::Backend;
-using Placement = ObjPool::Placement;
-static_assert(static_cast<int>(Backend::kFreelist) ==
-              static_cast<int>(PoolBackend::kFreelist));
-static_assert(static_cast<int>(Placement::kNode) ==
-              static_cast<int>(PoolPlacement::kNode));
-
+// What the configuration leaves open and is not the pool's own default.
 ObjPool::Options OptionsFor(size_t object_size, const PoolConfig& config) {
   ObjPool::Options options;
   options.object_size = object_size;
@@ -36,13 +29,6 @@ ObjPool::Options OptionsFor(size_t object_size, const PoolConfig& config) {
       std::min(usual, config.max_objects.value_or(usual)));
   options.max_objects =
       config.max_objects.value_or(std::max(options.object_count, most));
-  options.growth_chunk = config.growth_chunk.value_or(options.growth_chunk);
-  options.ring_capacity = config.ring_capacity.value_or(options.ring_capacity);
-  options.backend = static_cast<Backend>(config.backend);
-  options.placement = static_cast<Placement>(config.placement);
-  options.node = config.node;
-  options.push_home = config.push_home;
-  options.huge_pages = config.huge_pages;
   return options;
 }
 
