@@ -2,138 +2,231 @@
 #include "topology/topology.h"
 
 #include <doctest/doctest.h>
+#include <sched.h>
 
 #include <algorithm>
+#include <fstream>
+#include <iterator>
 #include <numeric>
 #include <set>
+#include <string>
 #include <vector>
 
 #include "base/cpu.h"
+#include "topology/cpu_tree.h"
 
 namespace retprobe {
 namespace {
 
+using Cpus = std::vector<int>;
+
+// Every CPU sees every other one once.
 void CheckComplete(const Topology& topology) {
   REQUIRE(topology.node.size() == static_cast<size_t>(topology.cpus));
+  Cpus expected(topology.cpus);
+  std::iota(expected.begin(), expected.end(), 0);
   for (int cpu = 0; cpu < topology.cpus; ++cpu) {
-    const auto order = topology.StealOrder(cpu);
-    std::vector<int> all(order.begin(), order.end());
+    Cpus all = topology.StealOrder(cpu);
     all.push_back(cpu);
     std::sort(all.begin(), all.end());
-    std::vector<int> expected(topology.cpus);
-    std::iota(expected.begin(), expected.end(), 0);
     CHECK(all == expected);
   }
 }
 
-std::set<int> Slice(const Topology& topology, int cpu, int begin, int end) {
-  const auto order = topology.StealOrder(cpu);
-  return {order.begin() + begin, order.begin() + end};
+// One of test/topology.
+std::string ReadMachine(const std::string& name) {
+  const std::string path = std::string(RETPROBE_MACHINES) + "/" + name + ".xml";
+  std::ifstream file(path);
+  REQUIRE_MESSAGE(file.is_open(), path);
+  return {std::istreambuf_iterator<char>(file), {}};
 }
 
-std::set<int> Range(int begin, int end, int without) {
-  std::set<int> range;
+Topology Machine(const std::string& name) {
+  absl::StatusOr<Topology> topology = TopologyFromXml(ReadMachine(name));
+  REQUIRE_MESSAGE(topology.ok(), std::string(topology.status().message()));
+  CheckComplete(*topology);
+  return *std::move(topology);
+}
+
+Cpus Sorted(Cpus cpus) {
+  std::sort(cpus.begin(), cpus.end());
+  return cpus;
+}
+
+// The first victims of `cpu`, without their order.
+Cpus Nearest(const Topology& topology, int cpu, int count) {
+  const Cpus order = topology.StealOrder(cpu);
+  return Sorted({order.begin(), order.begin() + count});
+}
+
+// The ids begin .. end - 1 and, where cores have two threads, their siblings'.
+Cpus Range(int begin, int end, int siblings = 0) {
+  Cpus range;
   for (int cpu = begin; cpu < end; ++cpu) {
-    if (cpu != without) range.insert(cpu);
+    range.push_back(cpu);
+    if (siblings != 0) range.push_back(cpu + siblings);
   }
-  return range;
+  return Sorted(range);
+}
+
+Cpus Without(Cpus cpus, int cpu) {
+  cpus.erase(std::remove(cpus.begin(), cpus.end(), cpu), cpus.end());
+  return cpus;
+}
+
+// Where the thieves `cpus` turn to at step `step`.
+std::set<int> VictimsAt(const Topology& topology, const Cpus& cpus, int step) {
+  std::set<int> victims;
+  for (const int cpu : cpus) victims.insert(topology.StealOrder(cpu)[step]);
+  return victims;
+}
+
+std::vector<int> NodeOrder(const Topology& topology, int node) {
+  const auto order = topology.NodeOrder(node);
+  return {order.begin(), order.end()};
 }
 
 TEST_CASE("a flat topology starts each row at the next CPU") {
   const Topology topology = FlatTopology(4);
   CheckComplete(topology);
-  CHECK(topology.StealOrder(2)[0] == 3);
-  CHECK(topology.StealOrder(2)[1] == 0);
-  CHECK(topology.StealOrder(2)[2] == 1);
+  CHECK(topology.StealOrder(2) == Cpus{3, 0, 1});
   CHECK(FlatTopology(1).StealOrder(0).empty());
+  CHECK(topology.nodes == std::vector<int>{0});
+  CHECK(topology.CpusOf(0) == Cpus{0, 1, 2, 3});
+  CHECK(NodeOrder(topology, 0) == std::vector<int>{0});
 }
 
-TEST_CASE("thieves go to the sibling, the cache, the package, then abroad") {
-  const auto topology = SyntheticTopology("pack:2 numa:1 l3:2 core:8 pu:2");
+TEST_CASE("two packages: the sibling, one's own package, the other one") {
+  const Topology xeon = Machine("xeon");
+  REQUIRE(xeon.cpus == 128);
+  CHECK(xeon.nodes == std::vector<int>{0, 1});
+  // The firmware counts the packages in turn, then the second threads.
+  Cpus even;
+  Cpus odd;
+  for (int cpu = 0; cpu < 128; ++cpu)
+    (cpu % 2 == 0 ? even : odd).push_back(cpu);
+  CHECK(xeon.CpusOf(0) == even);
+  CHECK(xeon.CpusOf(1) == odd);
+  CHECK(xeon.StealOrder(6)[0] == 70);
+  CHECK(xeon.StealOrder(127)[0] == 63);
+  CHECK(Nearest(xeon, 6, 63) == Without(even, 6));
+  CHECK(Nearest(xeon, 127, 63) == Without(odd, 127));
+  // 64 thieves who come from the other package spread over all 64 CPUs; those
+  // who look for their own package's other cores, too.
+  CHECK(VictimsAt(xeon, even, 63) == std::set<int>(odd.begin(), odd.end()));
+  CHECK(VictimsAt(xeon, even, 1).size() == 64);
+}
+
+TEST_CASE("four nodes in a package: an L3, the node, the package, abroad") {
+  const Topology epyc = Machine("epyc");
+  REQUIRE(epyc.cpus == 128);
+  CHECK(epyc.nodes == Range(0, 8));
+  // CPU 21's core is 21 of 0-63, its L3 around cores 20-23, its node has cores
+  // 16-23, its package 0-31; the cores' second threads are 64 higher.
+  CHECK(epyc.node[21] == 2);
+  CHECK(epyc.StealOrder(21)[0] == 85);
+  CHECK(Nearest(epyc, 21, 7) == Without(Range(20, 24, 64), 21));
+  CHECK(Nearest(epyc, 21, 15) == Without(Range(16, 24, 64), 21));
+  CHECK(Nearest(epyc, 21, 63) == Without(Range(0, 32, 64), 21));
+  CHECK(epyc.CpusOf(2) == Range(16, 24, 64));
+  // Its package's nodes are at 12, the others at 32; then the smaller id.
+  CHECK(NodeOrder(epyc, 5) == std::vector<int>{5, 4, 6, 7, 0, 1, 2, 3});
+}
+
+TEST_CASE("within the other package the nearer node comes first") {
+  const Topology kunpeng = Machine("kunpeng");
+  REQUIRE(kunpeng.cpus == 96);
+  // CPU 30: the cluster of four, the die (node 1), the package's other die
+  // (node 0), then node 2 (at 22) and node 3 (at 24).
+  CHECK(Nearest(kunpeng, 30, 3) == Cpus{28, 29, 31});
+  CHECK(Nearest(kunpeng, 30, 23) == Without(Range(24, 48), 30));
+  CHECK(Nearest(kunpeng, 30, 47) == Without(Range(0, 48), 30));
+  CHECK(Nearest(kunpeng, 30, 71) == Without(Range(0, 72), 30));
+  // CPU 95, node 3: node 0 is at 22, node 1 at 24.
+  Cpus without_node_1 = Range(0, 24);
+  for (const int cpu : Range(48, 95)) without_node_1.push_back(cpu);
+  CHECK(Nearest(kunpeng, 95, 71) == without_node_1);
+  CHECK(NodeOrder(kunpeng, 0) == std::vector<int>{0, 1, 2, 3});
+  CHECK(NodeOrder(kunpeng, 3) == std::vector<int>{3, 2, 0, 1});
+}
+
+TEST_CASE("among equally near CPUs those of one's own kind come first") {
+  // 0-3 are little, 4-7 big; all share one L3.
+  const Topology rk3588 = Machine("rk3588");
+  REQUIRE(rk3588.cpus == 8);
+  CHECK(Nearest(rk3588, 1, 3) == Cpus{0, 2, 3});
+  CHECK(Nearest(rk3588, 6, 3) == Cpus{4, 5, 7});
+  CHECK(VictimsAt(rk3588, Cpus{4, 5, 6, 7}, 3) == std::set<int>{0, 1, 2, 3});
+}
+
+TEST_CASE("ids of CPUs and nodes may have holes") {
+  // Four threads to a core, two in use: 0, 1, 4, 5, ... Nodes 254 and 255 are
+  // the memory of graphics processors.
+  const Topology power9 = Machine("power9");
+  REQUIRE(power9.cpus == 30);
+  CHECK(power9.nodes == std::vector<int>{0, 8, 254, 255});
+  CHECK(power9.NodeList() == "0, 8, 254-255");
+  CHECK(power9.HasNode(8));
+  CHECK(!power9.HasNode(1));
+  CHECK(power9.node[16] == 8);
+  CHECK(power9.node[2] == -1);
+  CHECK(power9.CpusOf(254).empty());
+  // 254 and 255 are at 80, but 255 is in node 8's package.
+  CHECK(NodeOrder(power9, 8) == std::vector<int>{8, 0, 255, 254});
+  // The sibling, the package, the other package, what is not there.
+  CHECK(power9.StealOrder(17)[0] == 16);
+  CHECK(Nearest(power9, 17, 7) == Cpus{16, 20, 21, 24, 25, 28, 29});
+  CHECK(Nearest(power9, 17, 15) ==
+        Cpus{0, 1, 4, 5, 8, 9, 12, 13, 16, 20, 21, 24, 25, 28, 29});
+}
+
+TEST_CASE("a CPU that comes later knows all the others, and is known last") {
+  // CPUs 4-7 are offline: possible, but without a place in the machine.
+  std::string xml = ReadMachine("ring");
+  const std::string possible = "complete_cpuset=\"0x0000000f\"";
+  const size_t at = xml.find(possible);
+  REQUIRE(at != std::string::npos);
+  xml.replace(at, possible.size(), "complete_cpuset=\"0x000000ff\"");
+  const auto topology = TopologyFromXml(xml);
   REQUIRE(topology.ok());
-  REQUIRE(topology->cpus == 64);
+  REQUIRE(topology->cpus == 8);
   CheckComplete(*topology);
-  for (const int cpu : {0, 1, 15, 16, 37, 63}) {
-    CAPTURE(cpu);
-    const int sibling = cpu ^ 1;
-    const int cache = cpu / 16 * 16;
-    const int package = cpu / 32 * 32;
-    CHECK(topology->StealOrder(cpu)[0] == sibling);
-    std::set<int> shared_cache = Range(cache, cache + 16, cpu);
-    CHECK(Slice(*topology, cpu, 0, 15) == shared_cache);
-    CHECK(Slice(*topology, cpu, 0, 31) == Range(package, package + 32, cpu));
-    CHECK(topology->node[cpu] == cpu / 32);
-  }
-  // Not all thieves of a package begin with the same CPU of the other one.
-  CHECK(topology->StealOrder(0)[31] != topology->StealOrder(5)[31]);
+  CHECK(topology->node[5] == -1);
+  CHECK(Nearest(*topology, 0, 3) == Cpus{1, 2, 3});
+  CHECK(Nearest(*topology, 5, 4) == Cpus{0, 1, 2, 3});
 }
 
-TEST_CASE("several NUMA nodes in a package are told apart") {
-  const auto topology = SyntheticTopology("pack:2 numa:4 l3:1 core:6 pu:2");
-  REQUIRE(topology.ok());
-  REQUIRE(topology->cpus == 96);
-  CheckComplete(*topology);
-  CHECK(topology->node[0] == 0);
-  CHECK(topology->node[95] == 7);
-  CHECK(Slice(*topology, 50, 0, 11) == Range(48, 60, 50));
-  CHECK(Slice(*topology, 50, 0, 47) == Range(48, 96, 50));
+TEST_CASE("the nearer of two packages comes first") {
+  // Four in a ring: from the first the others are at 16, 21 and 12.
+  const Topology ring = Machine("ring");
+  CHECK(ring.StealOrder(0) == Cpus{3, 1, 2});
+  CHECK(NodeOrder(ring, 0) == std::vector<int>{0, 3, 1, 2});
 }
 
-// Four nodes in a ring, as lstopo wrote it: equally near by the tree, not by
-// the distances.
-constexpr char kRing[] = R"(<?xml version="1.0" encoding="UTF-8"?>
-<!DOCTYPE topology SYSTEM "hwloc2.dtd">
-<topology version="2.0">
-  <object type="Machine" os_index="0" cpuset="0x0000000f" complete_cpuset="0x0000000f" allowed_cpuset="0x0000000f" nodeset="0x0000000f" complete_nodeset="0x0000000f" allowed_nodeset="0x0000000f" gp_index="1">
-    <info name="Backend" value="Synthetic"/>
-    <info name="SyntheticDescription" value="pack:4 numa:1 pu:1"/>
-    <info name="hwlocVersion" value="2.9.0"/>
-    <info name="ProcessName" value="x"/>
-    <object type="Package" os_index="0" cpuset="0x00000001" complete_cpuset="0x00000001" nodeset="0x00000001" complete_nodeset="0x00000001" gp_index="5">
-      <object type="NUMANode" os_index="0" cpuset="0x00000001" complete_cpuset="0x00000001" nodeset="0x00000001" complete_nodeset="0x00000001" gp_index="3" local_memory="1073741824">
-        <page_type size="4096" count="262144"/>
-      </object>
-      <object type="PU" os_index="0" cpuset="0x00000001" complete_cpuset="0x00000001" nodeset="0x00000001" complete_nodeset="0x00000001" gp_index="2"/>
-    </object>
-    <object type="Package" os_index="1" cpuset="0x00000002" complete_cpuset="0x00000002" nodeset="0x00000002" complete_nodeset="0x00000002" gp_index="9">
-      <object type="NUMANode" os_index="1" cpuset="0x00000002" complete_cpuset="0x00000002" nodeset="0x00000002" complete_nodeset="0x00000002" gp_index="7" local_memory="1073741824">
-        <page_type size="4096" count="262144"/>
-      </object>
-      <object type="PU" os_index="1" cpuset="0x00000002" complete_cpuset="0x00000002" nodeset="0x00000002" complete_nodeset="0x00000002" gp_index="6"/>
-    </object>
-    <object type="Package" os_index="2" cpuset="0x00000004" complete_cpuset="0x00000004" nodeset="0x00000004" complete_nodeset="0x00000004" gp_index="13">
-      <object type="NUMANode" os_index="2" cpuset="0x00000004" complete_cpuset="0x00000004" nodeset="0x00000004" complete_nodeset="0x00000004" gp_index="11" local_memory="1073741824">
-        <page_type size="4096" count="262144"/>
-      </object>
-      <object type="PU" os_index="2" cpuset="0x00000004" complete_cpuset="0x00000004" nodeset="0x00000004" complete_nodeset="0x00000004" gp_index="10"/>
-    </object>
-    <object type="Package" os_index="3" cpuset="0x00000008" complete_cpuset="0x00000008" nodeset="0x00000008" complete_nodeset="0x00000008" gp_index="17">
-      <object type="NUMANode" os_index="3" cpuset="0x00000008" complete_cpuset="0x00000008" nodeset="0x00000008" complete_nodeset="0x00000008" gp_index="15" local_memory="1073741824">
-        <page_type size="4096" count="262144"/>
-      </object>
-      <object type="PU" os_index="3" cpuset="0x00000008" complete_cpuset="0x00000008" nodeset="0x00000008" complete_nodeset="0x00000008" gp_index="14"/>
-    </object>
-  </object>
-  <distances2 type="NUMANode" nbobjs="4" kind="6" name="NUMALatency" indexing="os">
-    <indexes length="8">0 1 2 3 </indexes>
-    <u64values length="30">10 16 21 12 16 10 12 21 21 12 </u64values>
-    <u64values length="18">10 16 12 21 16 10 </u64values>
-  </distances2>
-  <support name="discovery.pu"/>
-  <support name="discovery.numa"/>
-  <support name="discovery.numa_memory"/>
-  <support name="custom.exported_support"/>
-</topology>
-)";
+TEST_CASE("kinds that take turns around one cache are told apart") {
+  Topology topology;
+  topology.cpus = 6;
+  std::vector<CpuLeaf> leaves;
+  for (int cpu = 0; cpu < 6; ++cpu) leaves.push_back({cpu, 0, cpu % 2, 0});
+  topology.node.assign(6, 0);
+  FillInStealOrder(leaves, NodeDistances(), topology);
+  CheckComplete(topology);
+  CHECK(Nearest(topology, 2, 2) == Cpus{0, 4});
+  CHECK(Nearest(topology, 3, 2) == Cpus{1, 5});
+}
 
-TEST_CASE("the nearer of two NUMA nodes comes first") {
-  const auto topology = TopologyFromXml(kRing);
-  REQUIRE_MESSAGE(topology.ok(), std::string(topology.status().message()));
-  REQUIRE(topology->cpus == 4);
-  CheckComplete(*topology);
-  const auto order = topology->StealOrder(0);
-  CHECK(std::vector<int>(order.begin(), order.end()) ==
-        std::vector<int>{3, 1, 2});
+TEST_CASE("steal orders stay small on the largest machines") {
+  const auto bytes = [](const Topology& topology) {
+    return topology.cpu_at.size() * sizeof(topology.cpu_at[0]) +
+           topology.place_of.size() * sizeof(topology.place_of[0]) +
+           topology.first_ring.size() * sizeof(topology.first_ring[0]) +
+           topology.rings.size() * sizeof(topology.rings[0]);
+  };
+  const auto big = SyntheticTopology("pack:2 numa:4 l3:4 core:4 pu:2");
+  REQUIRE(big.ok());
+  CHECK(big->cpus == 256);
+  CHECK(bytes(*big) < 130 * 1024);
+  CHECK(bytes(FlatTopology(kMaxCpus)) < 1024 * 1024);
 }
 
 TEST_CASE("a machine with one CPU has nobody to steal from") {
@@ -146,6 +239,22 @@ TEST_CASE("a machine with one CPU has nobody to steal from") {
 TEST_CASE("what is not a topology is refused") {
   CHECK(absl::IsInvalidArgument(SyntheticTopology("pack:x").status()));
   CHECK(!TopologyFromXml("<topology").ok());
+}
+
+TEST_CASE("an affinity mask hides no CPU") {
+  const auto before = LoadTopology();
+  REQUIRE(before.ok());
+  cpu_set_t all;
+  REQUIRE(sched_getaffinity(0, sizeof(all), &all) == 0);
+  cpu_set_t one;
+  CPU_ZERO(&one);
+  CPU_SET(sched_getcpu(), &one);
+  REQUIRE(sched_setaffinity(0, sizeof(one), &one) == 0);
+  const auto within = LoadTopology();
+  CHECK(sched_setaffinity(0, sizeof(all), &all) == 0);
+  REQUIRE(within.ok());
+  CHECK(within->cpu_at == before->cpu_at);
+  CHECK(within->node == before->node);
 }
 
 TEST_CASE("the system's topology covers every possible CPU") {
