@@ -3,6 +3,7 @@
 
 #include <doctest/doctest.h>
 #include <sched.h>
+#include <sys/mman.h>
 
 #include <algorithm>
 #include <fstream>
@@ -14,6 +15,7 @@
 
 #include "base/cpu.h"
 #include "topology/cpu_tree.h"
+#include "topology/memory.h"
 
 namespace retprobe {
 namespace {
@@ -255,6 +257,26 @@ TEST_CASE("an affinity mask hides no CPU") {
   REQUIRE(within.ok());
   CHECK(within->cpu_at == before->cpu_at);
   CHECK(within->node == before->node);
+}
+
+// What needs several nodes is in placement_test.cc.
+TEST_CASE("memory is bound, and found where it is") {
+  constexpr size_t kBytes = 1 << 14;
+  void* memory = mmap(nullptr, kBytes, PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  REQUIRE(memory != MAP_FAILED);
+  const auto topology = LoadTopology();
+  REQUIRE(topology.ok());
+  const int node = topology->nodes.front();
+  CHECK(InterleaveMemory(memory, kBytes).ok());
+  CHECK(BindMemory(memory, kBytes, node).ok());
+  CHECK(AllowHugePages(memory, kBytes, false).ok());
+  CHECK(absl::IsNotFound(NodeOfPage(memory).status()));
+  *static_cast<volatile char*>(memory) = 1;
+  const auto found = NodeOfPage(memory);
+  REQUIRE_MESSAGE(found.ok(), std::string(found.status().message()));
+  CHECK(*found == node);
+  munmap(memory, kBytes);
 }
 
 TEST_CASE("the system's topology covers every possible CPU") {

@@ -210,7 +210,6 @@ absl::Status SetArea(const Binder& binder, void* address, size_t bytes,
 absl::Status BindMemory(void* address, size_t bytes, int node) {
   const Binder& binder = Binder::Get();
   if (binder.nodes.size() <= 1) return absl::OkStatus();
-  const Bitmap only(hwloc_bitmap_alloc());
   Topology known;
   for (const hwloc_obj_t each : binder.nodes) {
     known.nodes.push_back(static_cast<int>(each->os_index));
@@ -219,6 +218,7 @@ absl::Status BindMemory(void* address, size_t bytes, int node) {
     return absl::InvalidArgumentError(absl::StrCat(
         "there is no NUMA node ", node, ", only ", known.NodeList()));
   }
+  const Bitmap only(hwloc_bitmap_alloc());
   hwloc_bitmap_only(only.get(), node);
   return SetArea(binder, address, bytes, only, HWLOC_MEMBIND_BIND);
 }
@@ -227,11 +227,11 @@ absl::Status InterleaveMemory(void* address, size_t bytes) {
   const Binder& binder = Binder::Get();
   if (binder.nodes.size() <= 1) return absl::OkStatus();
   const Bitmap nodes(hwloc_bitmap_alloc());
-  for (const hwloc_obj_t node : binder.nodes) {
-    if (!hwloc_bitmap_iszero(node->cpuset) &&
-        node->attr->numanode.local_memory != 0) {
-      hwloc_bitmap_set(nodes.get(), node->os_index);
-    }
+  hwloc_obj_t pu = nullptr;
+  while ((pu = hwloc_get_next_obj_by_type(binder.topology.get(), HWLOC_OBJ_PU,
+                                          pu)) != nullptr) {
+    const int own = NodeIndexOf(binder.nodes, pu);
+    if (own >= 0) hwloc_bitmap_set(nodes.get(), binder.nodes[own]->os_index);
   }
   return SetArea(binder, address, bytes, nodes, HWLOC_MEMBIND_INTERLEAVE);
 }
