@@ -175,6 +175,9 @@ struct Binder {
     if (topology == nullptr) return;
     hwloc_topology_set_all_types_filter(topology.get(),
                                         HWLOC_TYPE_FILTER_KEEP_NONE);
+    // Nodes without a parent of their own seem local to all CPUs.
+    hwloc_topology_set_type_filter(topology.get(), HWLOC_OBJ_GROUP,
+                                   HWLOC_TYPE_FILTER_KEEP_STRUCTURE);
     if (Load(topology.get()).ok()) nodes = NodesOf(topology.get());
   }
 
