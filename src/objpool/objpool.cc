@@ -216,13 +216,6 @@ ObjPool* PoolSetUp::Furnish(std::byte* memory, const Layout& layout,
 
 absl::Status PoolSetUp::Place(PoolCore& core, const Options& options,
                               const Shares& shares) {
-  // Metadata is touched by each CPU for itself; no page is worth 2 MiB.
-  const auto metadata = static_cast<uint64_t>(
-      core.objects - static_cast<std::byte*>(core.memory));
-  AllowHugePages(core.memory, metadata, false).IgnoreError();
-  if (options.huge_pages) {
-    AllowHugePages(core.objects, core.objects_mapped, true).IgnoreError();
-  }
   if (options.placement == Placement::kInterleave) {
     return InterleaveMemory(core.objects, core.objects_mapped);
   }
@@ -273,6 +266,16 @@ absl::StatusOr<std::unique_ptr<ObjPool>> ObjPool::Create(
         absl::StrCat("ObjPool: no address space for ", layout.end,
                      " bytes (max_objects ", shape.max_objects, " of ",
                      shape.object_stride, " bytes): ", strerror(errno)));
+  }
+  // Before the first touch: one huge page over the end of the metadata would
+  // have objects in it, on a node that nobody chose. Metadata is touched by
+  // each CPU for itself; no page of it is worth 2 MiB. On kernels without huge
+  // pages all is well, too.
+  AllowHugePages(memory, layout.end, false).IgnoreError();
+  if (options.huge_pages) {
+    AllowHugePages(static_cast<std::byte*>(memory) + layout.objects,
+                   layout.end - layout.objects, true)
+        .IgnoreError();
   }
   std::unique_ptr<ObjPool> pool(PoolSetUp::Furnish(
       static_cast<std::byte*>(memory), layout, shape, shares, keep, *backend));
