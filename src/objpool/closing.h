@@ -78,9 +78,11 @@ void BasicPoolCore<P>::Confirm(const FrozenWord& frozen) noexcept {
     if (!frozen.word->compare_exchange_strong(word, confirmed,
                                               std::memory_order_seq_cst,
                                               std::memory_order_relaxed) &&
-        word != confirmed) {
+        !IsConfirmed(word)) {
       return;
     }
+    // Who has confirmed it instead may be asleep and not have marked the place,
+    // while others have taken a part.
   }
   occupancy().Mark(frozen.cpu);
 }

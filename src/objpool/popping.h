@@ -191,11 +191,13 @@ uint32_t BasicPoolCore<P>::Search(uint32_t here, uint64_t state,
   return index;
 }
 
-// How many objects were ever pushed to `place`; spares do not count.
+// How many objects were ever pushed to `place`; spares do not count. And 1, so
+// that a sum also tells of a place that a search has left out: what was frozen
+// in a magazine has not been pushed.
 template <typename P>
 uint64_t BasicPoolCore<P>::PushesTo(uint32_t place) const noexcept {
   const Slot<P>& slot = SlotOf(place);
-  return slot.ring.pushes() + slot.freelist.pushes();
+  return 1 + slot.ring.pushes() + slot.freelist.pushes();
 }
 
 // How many objects were pushed to all places that may hold some. Never less
