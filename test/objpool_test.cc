@@ -2,7 +2,6 @@
 #include "retprobe/objpool.h"
 
 #include <doctest/doctest.h>
-#include <sys/wait.h>
 
 #include <atomic>
 #include <cstring>
@@ -488,47 +487,6 @@ TEST_CASE("the trampoline finds what it was promised") {
     CHECK(pool->Contains(object));
     retprobe_push_slow(magazines, object);
     CHECK(PopAll(*pool).size() == 4);
-  }
-}
-
-// How a child ends that does `act`.
-template <typename Act>
-int StatusOf(const Act& act) {
-  const pid_t child = fork();
-  if (child == 0) {
-    freopen("/dev/null", "w", stderr);
-    signal(SIGABRT, SIG_DFL);
-    act();
-    _exit(0);
-  }
-  int status = -1;
-  waitpid(child, &status, 0);
-  return status;
-}
-
-TEST_CASE("debug checks stop who pushes what is not his") {
-  if (!RETPROBE_DEBUG_CHECKS) {
-    MESSAGE("skipped: configure with -Ddebug_checks=true");
-    return;
-  }
-  for (const auto backend : Backends()) {
-    CAPTURE(Name(backend));
-    const auto pool =
-        MakePool({.object_size = 16, .object_count = 4, .backend = backend});
-    void* object = pool->Pop();
-    int foreign;
-    CHECK(StatusOf([&] { pool->Push(object); }) == 0);
-    for (const int status : {
-             StatusOf([&] { pool->Push(&foreign); }),
-             StatusOf([&] { pool->Push(static_cast<char*>(object) + 8); }),
-             StatusOf([&] {
-               pool->Push(object);
-               pool->Push(object);
-             }),
-         }) {
-      CHECK(WIFSIGNALED(status));
-      CHECK(WTERMSIG(status) == SIGABRT);
-    }
   }
 }
 

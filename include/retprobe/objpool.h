@@ -117,6 +117,10 @@ class RETPROBE_API ObjPool {
     void (*release)(void* context) = nullptr;
     void* context = nullptr;
 
+    // Whether somebody reads objects that are idle, through ForEachObject:
+    // builds for AddressSanitizer or valgrind then do not complain.
+    bool idle_readable = false;
+
     // Which CPUs there are and which are near. Must outlive the pool. Null:
     // this machine's. For tests.
     const Topology* topology = nullptr;
@@ -229,7 +233,7 @@ class RETPROBE_API ObjPool {
     size_t reclaimed = 0;
     for (void* object : InUse()) {
       if (held(object)) continue;
-      Push(object);
+      TakeBack(object);
       ++reclaimed;
     }
     return reclaimed;
@@ -266,6 +270,9 @@ class RETPROBE_API ObjPool {
  private:
   friend struct PoolSetUp;
   ObjPool(PoolCore* core, Backend backend) noexcept;
+
+  // Pushes an object that somebody had who is gone.
+  void TakeBack(void* object) noexcept;
 
   // The first object from `index` on, which is set to its number.
   void* NextObject(size_t& index) const noexcept;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "absl/strings/str_cat.h"
 #include "objpool/closing.h"
+#include "objpool/debug_checks.h"
 #include "objpool/objpool_hot.h"
 #include "retprobe/objpool.h"
 
@@ -59,7 +60,19 @@ std::vector<void*> ObjPool::InUse() const {
   return in_use;
 }
 
-void ObjPool::Drop(void* object) noexcept { core_->Drop(core_->Index(object)); }
+void ObjPool::Drop(void* object) noexcept {
+  CheckPush(*core_, object);
+  core_->Drop(core_->Index(object));
+}
+
+void ObjPool::TakeBack(void* object) noexcept {
+  if (core_->seals != nullptr) {
+    // relaxed: nobody pops or pushes
+    core_->seals[core_->Index(object)].store(kInUse, std::memory_order_relaxed);
+  }
+  AllowUse(object, core_->object_stride);
+  Push(object);
+}
 
 absl::Status ObjPool::Resize(size_t object_count, size_t max_objects) {
   PoolCore& core = *core_;

@@ -11,6 +11,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/cpu.h"
+#include "objpool/debug_checks.h"
 #include "objpool/objpool_hot.h"
 #include "objpool/options.h"
 #include "topology/memory.h"
@@ -64,7 +65,7 @@ struct Layout {
   uint64_t flags;
   uint64_t node_of_cpu;
   uint64_t links;
-  uint64_t in_use;
+  uint64_t seals;
   uint64_t objects;
   uint64_t end;
 };
@@ -94,6 +95,7 @@ uint64_t FillIn(const Options& options, Backend backend,
   shape.init = options.init;
   shape.fini = options.fini;
   shape.context = options.context;
+  shape.idle_readable = options.idle_readable;
   shape.initial_objects = options.object_count;
   shape.max_objects = std::max(options.max_objects, options.object_count);
   SetStride(RoundUp(options.object_size, options.alignment), shape);
@@ -109,7 +111,7 @@ uint64_t FillIn(const Options& options, Backend backend,
       options.magazine_capacity >= 0
           ? options.magazine_capacity
           : std::clamp<uint64_t>(share / 2, 1, RETPROBE_MAGAZINE_SLOTS);
-  if (RETPROBE_DEBUG_CHECKS || !shape.use_rseq) keep = 0;
+  if (RETPROBE_DEBUG_CHECKS || RETPROBE_ASAN || !shape.use_rseq) keep = 0;
   shape.use_magazines = keep != 0;
   shape.batch = std::clamp<uint32_t>(keep / 2, 1, kMaxBatch);
   shape.growth_chunk =
@@ -137,9 +139,11 @@ Layout Plan(const PoolShape<Native>& shape) {
   layout.node_of_cpu = layout.flags + places * sizeof(uint64_t);
   layout.links =
       RoundUp(layout.node_of_cpu + shape.cpus * sizeof(uint16_t), kCacheLine);
-  layout.in_use = layout.links + shape.max_objects * sizeof(uint32_t);
-  layout.objects = RoundUp(
-      layout.in_use + (RETPROBE_DEBUG_CHECKS ? shape.max_objects : 0), kPage);
+  layout.seals =
+      RoundUp(layout.links + shape.max_objects * sizeof(uint32_t), kCacheLine);
+  const uint64_t seals = shape.max_objects * sizeof(uint64_t);
+  layout.objects =
+      RoundUp(layout.seals + (RETPROBE_DEBUG_CHECKS ? seals : 0), kPage);
   layout.end = layout.objects + shape.max_objects * shape.object_stride;
   return layout;
 }
@@ -176,8 +180,8 @@ ObjPool* PoolSetUp::Furnish(std::byte* memory, const Layout& layout,
   core->links = reinterpret_cast<std::atomic<uint32_t>*>(memory + layout.links);
   core->objects = memory + layout.objects;
   if (RETPROBE_DEBUG_CHECKS) {
-    core->in_use =
-        reinterpret_cast<std::atomic<uint8_t>*>(memory + layout.in_use);
+    core->seals =
+        reinterpret_cast<std::atomic<uint64_t>*>(memory + layout.seals);
   }
   auto* node_of_cpu = reinterpret_cast<uint16_t*>(memory + layout.node_of_cpu);
   std::copy(shares.of_cpu.begin(), shares.of_cpu.end(), node_of_cpu);
@@ -282,6 +286,7 @@ absl::StatusOr<std::unique_ptr<ObjPool>> ObjPool::Create(
   PoolCore& core = *pool->core_;
   absl::Status status = PoolSetUp::Place(core, options, shares);
   if (!status.ok()) return status;
+  BeginPool(core.objects);
   for (uint32_t node = 0; node < core.nodes; ++node) {
     const ObjectRange<Native>& range = core.ranges[node];
     for (uint32_t i = range.begin; i < range.initial_end; ++i) core.Create(i);
@@ -299,6 +304,8 @@ ObjPool::ObjPool(PoolCore* core, Backend backend) noexcept
 // Calls nothing that a signal handler may not.
 void PoolSetUp::Release(MagazineHeader& header) {
   const auto& core = *static_cast<const PoolCore*>(header.core);
+  EndPool(core.objects);
+  AllowUse(core.objects, core.objects_mapped);
   if (core.released != nullptr) core.released(core.context);
   munmap(core.memory, core.mapped);
 }
@@ -306,6 +313,7 @@ void PoolSetUp::Release(MagazineHeader& header) {
 void ObjPool::operator delete(ObjPool* pool,
                               std::destroying_delete_t) noexcept {
   PoolCore& core = *pool->core_;
+  CheckEnd(core);
   if (core.fini != nullptr) {
     core.ForEachObject(
         [&core](void* object) { core.fini(object, core.context); });

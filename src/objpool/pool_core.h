@@ -43,7 +43,7 @@ struct PoolShape {
   Atomic<uint32_t>* links;
   Atomic<uint64_t>* flags;      // of places; see occupancy.h
   ObjectRange<P>* ranges;       // `nodes` of them
-  Atomic<uint8_t>* in_use;      // null without debug checks
+  Atomic<uint64_t>* seals;      // null without debug checks
   StealTable steal;             // of at least `cpus` CPUs
   const uint16_t* node_of_cpu;  // 0 .. nodes - 1
   void (*init)(void* object, void* context);
@@ -67,6 +67,7 @@ struct PoolShape {
   bool registered;        // CPU ids come from the rseq registration
   bool use_spare;
   bool push_home;
+  bool idle_readable;  // memory checkers are to leave idle objects alone
 };
 
 // A pool without its set-up: what probed calls run. Everything here is

@@ -2,6 +2,7 @@
 #ifndef RETPROBE_OBJPOOL_SIZING_H_
 #define RETPROBE_OBJPOOL_SIZING_H_
 
+#include "objpool/debug_checks.h"
 #include "objpool/pool_core.h"
 
 // How many objects there are: growing, shrinking, and the end.
@@ -10,7 +11,9 @@ namespace retprobe {
 
 template <typename P>
 void BasicPoolCore<P>::Create(uint32_t index) noexcept {
+  BeginChange(*this, index);
   if (this->init != nullptr) this->init(Object(index), this->context);
+  EndChange(*this, index);
   // R6 -> A6: the object is complete.
   this->links[index].store(kCreated, std::memory_order_release);
 }
@@ -121,7 +124,9 @@ void BasicPoolCore<P>::Retire(uint32_t index) noexcept {
   // relaxed: who visits objects meanwhile either sees it or does not. First of
   // all, for a child forked off meanwhile (ObjPool::Reclaim).
   this->links[index].store(kRetired, std::memory_order_relaxed);
+  BeginChange(*this, index);
   if (this->fini != nullptr) this->fini(Object(index), this->context);
+  EndChange(*this, index);
   // relaxed: a retired object is nobody's
   if ((header().state.load(std::memory_order_relaxed) & kDying) != 0) {
     CountRetired(this->release, header());

@@ -29,6 +29,7 @@ ObjPool::Options OptionsFor(size_t object_size, const PoolConfig& config) {
       std::min(usual, config.max_objects.value_or(usual)));
   options.max_objects =
       config.max_objects.value_or(std::max(options.object_count, most));
+  options.idle_readable = true;  // Retired::Reclaim looks at all instances
   return options;
 }
 

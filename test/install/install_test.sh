@@ -7,6 +7,7 @@ set -euo pipefail
 source_root=$1
 build_root=$2
 
+here=$(dirname "$0")
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 passed=0
@@ -80,6 +81,29 @@ static_through_pkg_config() {
   fi
 }
 
+# The pool's functions are partly inlined: their other half must be exported,
+# and what calls them stays loaded.
+pool_through_pkg_config() {
+  local linked
+  # shellcheck disable=SC2046
+  g++ -std=c++20 -O2 -Wall -Wextra -Werror "$here/pool_example.cc" \
+    $(pkg_config "$scratch/prefix" --cflags --libs) -o "$scratch/pool_shared"
+  # shellcheck disable=SC2046
+  g++ -std=c++20 -O2 "$here/pool_example.cc" \
+    $(pkg_config "$scratch/static_prefix" --cflags --libs --static) \
+    -o "$scratch/pool_static"
+  for linked in shared static; do
+    LD_LIBRARY_PATH=$(pkg_config "$scratch/prefix" --variable=libdir) \
+      "$scratch/pool_$linked" >"$scratch/pool.out"
+    cat "$scratch/pool.out"
+    grep -x '64 objects' "$scratch/pool.out"
+  done
+  # shellcheck disable=SC2046
+  g++ -std=c++20 -O2 -shared -fPIC "$here/pool_example.cc" \
+    $(pkg_config "$scratch/prefix" --cflags --libs) -o "$scratch/pool.so"
+  readelf -d "$scratch/pool.so" | grep NODELETE
+}
+
 as_subproject() {
   local project=$scratch/project
   mkdir -p "$project/subprojects"
@@ -125,7 +149,7 @@ never_unloaded() {
   readelf -d "$library" | grep 'SONAME.*libretprobe\.so\.0\.[0-9]*\]'
 }
 
-python3 "$(dirname "$0")/extract_example.py" "$source_root/README.md" \
+python3 "$here/extract_example.py" "$source_root/README.md" \
   >"$scratch/example.cc"
 case_of "meson install into a scratch prefix" install_all
 case_of "the installed library stays loaded and has a versioned soname" never_unloaded
@@ -136,5 +160,6 @@ fi
 case_of "the README's example through pkg-config" through_pkg_config
 case_of "the same, linked statically" static_through_pkg_config
 case_of "the same, with retprobe as a Meson subproject" as_subproject
+case_of "a typed pool through pkg-config, shared and static" pool_through_pkg_config
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]
