@@ -74,7 +74,7 @@ void AddAll() {
     Add("memory", name, Memory<Pool>)->ArgName("cpus")->Arg(256)->Threads(1);
   });
   // The measure for empty_cpus: one list, however many CPUs there are.
-  Add("empty_cpus", "freelist", Empty<Freelist>)->Threads(1);
+  Add("empty_cpus", "freelist", Empty<Freelist<NativePolicy>>)->Threads(1);
 }
 
 // The program's defaults go in front of the user's flags, which win.

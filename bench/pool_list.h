@@ -5,10 +5,13 @@
 #include <string>
 #include <type_traits>
 
-#include "baselines.h"
+#include "peers/freelist.h"
+#include "peers/kernel_ring.h"
 #include "peers/malloc.h"
 #include "peers/mutex.h"
 #include "peers/ours.h"
+#include "peers/percpu_freelist.h"
+#include "peers/policy.h"
 #if RETPROBE_BENCH_CK
 #include "peers/ck.h"
 #endif
@@ -64,9 +67,10 @@ void VisitOurs(Visitor&& visit) {
 template <typename Visitor>
 void VisitBaselines(Visitor&& visit) {
   using std::type_identity;
-  visit(type_identity<KernelRing>(), "kernel_ring", kSignalSafe);
-  visit(type_identity<Freelist>(), "freelist", kSignalSafe);
-  visit(type_identity<PercpuFreelist>(), "percpu_freelist", kPlain);
+  visit(type_identity<KernelRing<NativePolicy>>(), "kernel_ring", kSignalSafe);
+  visit(type_identity<Freelist<NativePolicy>>(), "freelist", kSignalSafe);
+  visit(type_identity<PercpuFreelist<NativePolicy>>(), "percpu_freelist",
+        kPlain);
   visit(type_identity<MutexPool>(), "mutex", kPlain);
   visit(type_identity<Malloc>(), IdentifyMalloc().name, kUnlimited);
 }

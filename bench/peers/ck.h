@@ -19,7 +19,7 @@
 #include <vector>
 
 #include "base/cache_line.h"
-#include "baselines.h"
+#include "peers/store.h"
 
 namespace retprobe::bench {
 

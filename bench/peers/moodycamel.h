@@ -6,7 +6,7 @@
 
 #include <cstddef>
 
-#include "baselines.h"
+#include "peers/store.h"
 
 namespace retprobe::bench {
 

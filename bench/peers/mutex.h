@@ -6,7 +6,7 @@
 #include <mutex>
 #include <vector>
 
-#include "baselines.h"
+#include "peers/store.h"
 
 namespace retprobe::bench {
 

@@ -7,7 +7,7 @@
 
 #include <cstddef>
 
-#include "baselines.h"
+#include "peers/store.h"
 
 namespace retprobe::bench {
 
