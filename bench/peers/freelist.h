@@ -12,9 +12,9 @@
 
 namespace retprobe::bench {
 
-// Lock-free stacks of indices, each with a count against reuse; links beside
-// the objects. With one stack: what kretprobe used before objpool (llist, then
-// freelist.h). With one per CPU: a lock-free percpu freelist.
+// Lock-free stacks of indices, each with a count against reuse. With one stack:
+// what kretprobe used before objpool (llist, then freelist.h). With one per
+// CPU: a lock-free percpu freelist.
 template <typename Policy>
 class Freelists {
  public:
@@ -42,13 +42,19 @@ class Freelists {
   struct alignas(kCacheLine) Head {
     Atomic<uint64_t> word;  // pushes so far << 32 | (index on top + 1)
   };
+  // Beside the objects, so that it may be read while one is in use, but like
+  // them on a line of its own.
+  struct alignas(64) Link {
+    Atomic<uint32_t> below;
+  };
 
   void* PopFrom(uint32_t stack) {
     Atomic<uint64_t>& head = heads_[stack].word;
     uint64_t old = head.load(std::memory_order_acquire);
     while ((old & kIndexMask) != 0) {
       const uint64_t index = (old & kIndexMask) - 1;
-      const uint64_t below = links_[index].load(std::memory_order_relaxed);
+      const uint64_t below =
+          links_[index].below.load(std::memory_order_relaxed);
       if (head.compare_exchange_weak(old, (old & ~kIndexMask) | below,
                                      std::memory_order_acquire,
                                      std::memory_order_acquire)) {
@@ -62,8 +68,8 @@ class Freelists {
     const uint32_t index = store_.IndexOf(object);
     uint64_t old = head.load(std::memory_order_relaxed);
     do {
-      links_[index].store(static_cast<uint32_t>(old & kIndexMask),
-                          std::memory_order_relaxed);
+      links_[index].below.store(static_cast<uint32_t>(old & kIndexMask),
+                                std::memory_order_relaxed);
     } while (!head.compare_exchange_weak(
         old, (((old >> 32) + 1) << 32) | (index + 1), std::memory_order_release,
         std::memory_order_relaxed));
@@ -71,7 +77,7 @@ class Freelists {
 
   uint32_t stacks_;
   ZeroArray<Head> heads_;
-  ZeroArray<Atomic<uint32_t>> links_;
+  ZeroArray<Link> links_;
   Store store_;
 };
 
