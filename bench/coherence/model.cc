@@ -16,6 +16,9 @@ constexpr size_t kObjectsPerCpu = 8;
 // A phase may be cut short after so many accesses.
 constexpr uint64_t kPatience = 300'000;
 
+// Failing pops of one CPU before those that count.
+constexpr int kLearning = 64;
+
 // In overrun: what the work between operations varies by, so that CPUs do not
 // stay in step as no real ones would.
 constexpr Picoseconds kJitter = 10 * kNanosecond;
@@ -42,13 +45,7 @@ class Trial {
   }
 
   Prediction Run() {
-    if (scenario_ == Scenario::kEmpty) {
-      // Everybody takes what there is, and keeps it.
-      simulator_.Run(cpus_, [this](uint32_t) {
-        while (pool_->Pop() != nullptr) {
-        }
-      });
-    }
+    if (scenario_ == Scenario::kEmpty) TakeAll();
     const uint64_t rounds = scenario_ == Scenario::kIdeal   ? 64
                             : scenario_ == Scenario::kEmpty ? 8
                                                             : 6 * kWanted;
@@ -65,8 +62,26 @@ class Trial {
     return experiment.cpus * kObjectsPerCpu;
   }
 
-  // Runs until the CPUs have done `each` operations on average, or, when those
-  // are many accesses, fewer, but not too few.
+  // Everybody takes what there is and puts it away where he is; then they take
+  // it all again, and keep it. A pool that does not look everywhere each time
+  // may have to learn that it is empty.
+  void TakeAll() {
+    simulator_.Run(cpus_, [this](uint32_t) {
+      std::vector<void*> held;
+      while (void* object = pool_->Pop()) held.push_back(object);
+      for (void* object : held) pool_->Push(object);
+    });
+    simulator_.Run(cpus_, [this](uint32_t) {
+      while (pool_->Pop() != nullptr) {
+      }
+    });
+    simulator_.Run({cpus_[0]}, [this](uint32_t) {
+      for (int i = 0; i < kLearning; ++i) pool_->Pop();
+    });
+  }
+
+  // Runs until the CPUs have done `each` operations on average, or fewer when
+  // those are more accesses than kPatience, but not too few.
   Prediction Phase(uint64_t each) {
     Prediction result;
     bool over = false;
