@@ -2,6 +2,7 @@
 #ifndef RETPROBE_BENCH_COHERENCE_OBJPOOL_POLICY_H_
 #define RETPROBE_BENCH_COHERENCE_OBJPOOL_POLICY_H_
 
+#include <cstddef>
 #include <cstdint>
 
 #include "arch/arch.h"
@@ -47,7 +48,7 @@ struct ObjPoolPolicy : SimPolicy {
         if (!IsEmpty(state) || SimPolicy::Cpu() >= header.cpus) {
           return arch::kLookFurther;
         }
-        if (IncrementMisses(Here(magazines))) return 0;
+        if (IncrementMisses(header)) return 0;
       }
     }
   }
@@ -72,12 +73,11 @@ struct ObjPoolPolicy : SimPolicy {
   }
 
   static bool CountMiss(void* magazines) noexcept {
-    if (SimPolicy::Cpu() >= static_cast<Header*>(magazines)[-1].cpus) {
-      return false;
-    }
+    const Header& header = static_cast<Header*>(magazines)[-1];
+    if (SimPolicy::Cpu() >= header.cpus) return false;
     do {
       BeginSection();
-    } while (!IncrementMisses(Here(magazines)));
+    } while (!IncrementMisses(header));
     return true;
   }
 
@@ -103,9 +103,11 @@ struct ObjPoolPolicy : SimPolicy {
   static Magazine& Here(void* magazines) {
     return static_cast<Magazine*>(magazines)[SimPolicy::Cpu()];
   }
-  static bool IncrementMisses(Magazine& magazine) {
-    return magazine.misses.Commit(
-        magazine.misses.load(std::memory_order_relaxed) + 1);
+  static bool IncrementMisses(const Header& header) {
+    auto& misses = *reinterpret_cast<Atomic<uint64_t>*>(
+        reinterpret_cast<std::byte*>(header.misses) +
+        (size_t{SimPolicy::Cpu()} << RETPROBE_MAGAZINE_SHIFT));
+    return misses.Commit(misses.load(std::memory_order_relaxed) + 1);
   }
 };
 

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 #include "base/cpu.h"
@@ -24,13 +25,19 @@ constexpr size_t kObjectSize = 64;
 template <typename Pool>
 class Peer final : public ModelPool {
  public:
-  Peer(size_t objects, uint32_t cpus) : pool_(objects, kObjectSize, cpus) {}
+  template <typename... Cpus>
+  explicit Peer(size_t objects, Cpus... cpus)
+      : pool_(objects, kObjectSize, cpus...) {}
   void* Pop() override { return pool_.Pop(); }
   void Push(void* object) override { pool_.Push(object); }
 
   static std::unique_ptr<ModelPool> Make(const std::string& topology,
                                          uint32_t cpus, size_t objects) {
-    return std::make_unique<Peer>(objects, cpus);
+    if constexpr (std::is_constructible_v<Pool, size_t, size_t, uint32_t>) {
+      return std::make_unique<Peer>(objects, cpus);
+    } else {
+      return std::make_unique<Peer>(objects);
+    }
   }
 
  private:

@@ -18,7 +18,7 @@ namespace retprobe::bench {
 template <typename Policy>
 class RefcountedFreelist {
  public:
-  RefcountedFreelist(size_t count, size_t size, uint32_t cpus = 1)
+  RefcountedFreelist(size_t count, size_t size)
       : head_(1), nodes_(count), store_(count, size) {
     for (size_t i = 0; i < count; ++i) Add(&nodes_[i]);
   }
