@@ -129,10 +129,15 @@ uint32_t BasicPoolCore<P>::TakeAny(uint32_t here, bool grow) noexcept {
     if (index != kNoIndex) return index;
     if ((state & kUnsettled) != 0 && Settle()) continue;
     if (pushes == Pushes() && (round > 0 || !this->use_spare)) {
-      // R13 -> A13: the searches that found it.
-      SlotOf(here).empty_at.store(pushes, std::memory_order_release);
-      // relaxed: a count that may be a little wrong
-      SlotOf(here).futile.store(0, std::memory_order_relaxed);
+      Slot<P>& slot = SlotOf(here);
+      // relaxed: only we, about, write it. Pools with spares come here each
+      // time, and are to count up.
+      if (slot.empty_at.load(std::memory_order_relaxed) != pushes) {
+        // R13 -> A13: the searches that found it.
+        slot.empty_at.store(pushes, std::memory_order_release);
+        // relaxed: a count that may be a little wrong
+        slot.futile.store(0, std::memory_order_relaxed);
+      }
       NothingFound(here, state);
       break;
     }
