@@ -217,6 +217,7 @@ struct BasicPoolCore : PoolShape<P> {
   void Cache(uint32_t index) noexcept;
   void Share(uint32_t index) noexcept;
   void PutInto(uint32_t place, uint32_t index) noexcept;
+  void EaseAt(uint64_t pushes) noexcept;
   void Ease() noexcept;
   uint32_t HomeOf(uint32_t index) const noexcept;
 

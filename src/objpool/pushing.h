@@ -33,6 +33,13 @@ template <typename P>
   occupancy().Mark(place);
 }
 
+// Told how many objects were pushed to some place; calls Ease now and then.
+template <typename P>
+[[gnu::always_inline]] inline void BasicPoolCore<P>::EaseAt(
+    uint64_t pushes) noexcept {
+  if ((pushes & (this->calm_pushes - 1)) == 0 && this->use_magazines) Ease();
+}
+
 template <typename P>
 void BasicPoolCore<P>::PushSlow(void* object) noexcept {
   CheckPush(*this, object);
@@ -50,10 +57,7 @@ void BasicPoolCore<P>::PushSlow(void* object) noexcept {
       if (slot.ring.Push(here, EntriesOf(here), ring_mask(), index) ==
           arch::RseqResult::kDone) {
         occupancy().Mark(here);
-        if (!IsOpen(state) && this->use_magazines &&
-            (slot.ring.pushes() & (this->calm_pushes - 1)) == 0) {
-          Ease();
-        }
+        EaseAt(slot.ring.pushes());
         return;
       }
     } else {
@@ -78,6 +82,7 @@ template <typename P>
     const uint32_t home = HomeOf(index);
     if (home != NodeOf(here)) {
       PutInto(this->cpus + home, index);
+      EaseAt(SlotOf(this->cpus + home).freelist.pushes());
       return;
     }
   }
@@ -89,12 +94,14 @@ template <typename P>
         slot.ring.Push(here, EntriesOf(here), ring_mask(), index);
     if (result == arch::RseqResult::kDone) {
       occupancy().Mark(here);
+      EaseAt(slot.ring.pushes());
       return;
     }
     if (result == arch::RseqResult::kFull) break;
     here = Here();
   }
   PutInto(here, index);
+  EaseAt(SlotOf(here).freelist.pushes());
 }
 
 // The node whose memory object `index` lies in.
@@ -105,18 +112,17 @@ uint32_t BasicPoolCore<P>::HomeOf(uint32_t index) const noexcept {
   return node;
 }
 
-// Told now and then that the pool is closed and objects are pushed; finds the
-// end of that.
+// Told now and then that objects are pushed; finds the end of a closed pool.
 template <typename P>
 [[gnu::noinline]] void BasicPoolCore<P>::Ease() noexcept {
   // relaxed: the CAS validates it
   uint64_t state = header().state.load(std::memory_order_relaxed);
+  if (IsOpen(state) || (state & (kDying | kShrinking)) != 0) return;
   if ((state & kCalm) == 0) {
     // relaxed: a hint
     header().state.fetch_or(kCalm, std::memory_order_relaxed);
     return;
   }
-  if (IsOpen(state) || (state & (kDying | kShrinking)) != 0) return;
   // Unsettled before the first sequence can see the gate open. relaxed, both:
   // nothing is published, and the next one who is calm tries again
   header().state.compare_exchange_strong(
