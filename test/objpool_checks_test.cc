@@ -95,22 +95,18 @@ TEST_CASE("valgrind stops who uses idle objects") {
     MESSAGE("skipped: valgrind does not work here");
     return;
   }
-  for (const char* backend : {"cas", "percpu_freelist", "freelist"}) {
-    const auto expect = [&](const char* misuse, std::string_view message) {
-      const Result result =
-          Run("RETPROBE_POOL_BACKEND=" + std::string(backend) + " " + valgrind +
-              RETPROBE_POOL_MISUSE + " " + misuse);
-      CAPTURE(backend);
-      CAPTURE(misuse);
-      CAPTURE(result.output);
-      CHECK((result.status != 0) == !message.empty());
-      CHECK(result.output.find(message) != std::string::npos);
-    };
-    expect("none", "");
-    expect("write", "Invalid write of size 1");
-    expect("read", "Invalid read of size 1");
-    expect("double_push", "Invalid free()");
-  }
+  const auto expect = [&](const char* misuse, std::string_view message) {
+    const Result result = Run("RETPROBE_POOL_BACKEND=cas " + valgrind +
+                              RETPROBE_POOL_MISUSE + " " + misuse);
+    CAPTURE(misuse);
+    CAPTURE(result.output);
+    CHECK((result.status != 0) == !message.empty());
+    CHECK(result.output.find(message) != std::string::npos);
+  };
+  expect("none", "");
+  expect("write", "Invalid write of size 1");
+  expect("read", "Invalid read of size 1");
+  expect("double_push", "Invalid free()");
 }
 
 }  // namespace

@@ -40,8 +40,8 @@ int Misuse(std::string_view what, std::unique_ptr<ObjPool> pool) {
   if (what == "write") *Hidden(object) = 2;
   if (what == "read") std::printf("%d\n", *Hidden(object));
   if (what == "write" || what == "double_push") {
-    while (pool->Pop() != nullptr) {
-    }
+    // Where nobody checks, an object that is there twice never ends.
+    for (int i = 0; i < 20; ++i) pool->Pop();
   }
   return 0;
 }
