@@ -107,7 +107,7 @@ void CheckPush(Core& core, void* object) {
       PoolFailure(object, "was pushed to a pool that it is not of");
     }
     // relaxed: the pool's own edges order the owners
-    std::atomic<uint64_t>& seal = core.seals[core.Index(object)];
+    auto& seal = core.seals[core.Index(object)];
     if (seal.load(std::memory_order_relaxed) != kInUse ||
         seal.exchange(SealOf(core, object), std::memory_order_relaxed) !=
             kInUse) {
