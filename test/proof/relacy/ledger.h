@@ -79,6 +79,9 @@ class Ledger {
     for (Object& object : objects_) ++object.version;
   }
 
+  // Reads what an object's last owner wrote.
+  int Visit(uint32_t index) { return objects_[index].contents($); }
+
   bool InUse(uint32_t index) const { return objects_[index].in_use; }
 
  private:

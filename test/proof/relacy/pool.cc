@@ -75,8 +75,8 @@ class Pool {
     range_.initial_end = shape.initial;
     range_.end = kMost;
     // relaxed: nobody else is there yet
-    core_.live.store(shape.initial, std::memory_order_relaxed);
-    core_.limit.store(shape.most, std::memory_order_relaxed);
+    core_.population.store(Core::Population(shape.initial, shape.most),
+                           std::memory_order_relaxed);
     Core::Header& header = core_.header();
     header.cpus = core_.use_magazines ? kCpus : 0;
     header.capacity = shape.capacity;
@@ -227,11 +227,100 @@ struct PoolDrain : Traffic<PoolDrain, 3> {
   }
 };
 
+// Objects that are made while another thread looks at those that exist.
+struct PoolGrowing : Traffic<PoolGrowing, 3> {
+  static constexpr Shape kShape = {true, false, 0, 1, 3};
+  rl::var<int> made[Pool::kMost];
+
+  PoolGrowing() {
+    made[0]($) = 1;
+    pool.core().context = this;
+    pool.core().init = [](void* object, void* context) {
+      auto& model = *static_cast<PoolGrowing*>(context);
+      model.made[model.pool.IndexOf(object)]($) = 1;
+    };
+  }
+  void thread(unsigned index) {
+    const Running running;
+    if (index != 0) return Wander(4);
+    for (uint32_t i = 0; i < 8 * Pool::kMost; ++i) {
+      if (pool.core().ObjectAt(i % Pool::kMost) == nullptr) continue;
+      Check(made[i % Pool::kMost]($) == 1, "an object that is not complete");
+    }
+  }
+  void after() {
+    uint32_t found = 0;
+    while (Pop() != kNone) ++found;
+    Check(found == 3, "less than there may be");
+  }
+};
+
+// Objects are dropped, made again, and become fewer and more.
+struct PoolSizing : Traffic<PoolSizing, 3> {
+  static constexpr Shape kShape = {true, false, 0, 2, 3};
+  void before() { ledger.Hide(true); }  // Resize takes idle objects
+  void thread(unsigned index) {
+    const Running running;
+    if (index == 2) {
+      pool.core().Resize(1, 2);
+      pool.core().Resize(2, 3);
+      return;
+    }
+    const uint32_t one = Pop();
+    if (one != kNone && index == 0) {
+      ledger.BeginPush(one);
+      pool.core().Drop(one);
+    } else {
+      Push(one);
+    }
+    Wander(2);
+  }
+  void after() {
+    uint32_t found = 0;
+    while (Pop() != kNone) ++found;
+    Check(found == 3, found < 3 ? "lost" : "more than there may be");
+  }
+};
+
+// The last object to come home releases the pool, after all that was done.
+struct PoolEnd : Traffic<PoolEnd, 3> {
+  static constexpr Shape kShape = {true, false, 0, 3, 3};
+  uint32_t held[3];
+
+  PoolEnd() {
+    pool.core().release = [](Core::Header&) {
+      ++Pool::released;
+      for (uint32_t i = 0; i < 3; ++i) last->ledger.Visit(i);
+    };
+    last = this;
+  }
+  void before() {
+    held[1] = Pop();
+    held[2] = Pop();
+  }
+  void thread(unsigned index) {
+    const Running running;
+    if (index == 0) {
+      pool.core().Fini();
+      told.store(1, std::memory_order_release);
+      return;
+    }
+    while (told.load(std::memory_order_acquire) == 0) rl::yield(1, $);
+    ledger.BeginPush(held[index]);
+    pool.Push(held[index]);
+  }
+  void after() { Check(Pool::released == 1, "released not once"); }
+  static inline PoolEnd* last;
+};
+
 constexpr ModelOf kPools[] = {
     {"pool_cas", 20'000, rl::simulate<PoolCas>},
     {"pool_ring", 20'000, rl::simulate<PoolRing>},
     {"pool_magazines", 20'000, rl::simulate<PoolMagazines>},
     {"pool_drain", 20'000, rl::simulate<PoolDrain>},
+    {"pool_growing", 20'000, rl::simulate<PoolGrowing>},
+    {"pool_sizing", 20'000, rl::simulate<PoolSizing>},
+    {"pool_end", 20'000, rl::simulate<PoolEnd>},
 };
 
 }  // namespace
