@@ -48,7 +48,8 @@ class Pool {
     core_.links = memory_.links;
     core_.flags = memory_.flags;
     core_.ranges = &range_;
-    core_.in_use = nullptr;
+    core_.seals = nullptr;
+    core_.idle_readable = true;
     core_.steal = {kCpuAt, kPlaceOf, kFirstRing, kRings};
     core_.node_of_cpu = kNodeOfCpu;
     core_.init = nullptr;

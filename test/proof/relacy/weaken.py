@@ -2,13 +2,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Weakens each ordered access of the pool once and sees which model notices.
 
-usage: weaken.py RELACY_MODELS [--short] [FILE]...    (default: all files)
+usage: weaken.py RELACY_MODELS [--short] [--executions N] [FILE]...
 
 Takes the accesses from what the models went through, so that a new one is not
 forgotten. Each is tried with every order that is one step weaker, alone.
 
   --short  only one access of each label in CAUGHT below, made relaxed, in the
            model that is to notice; for every day
+
+  --executions N  of each model, instead of its own number
+  FILE            only accesses in these (default: all)
 
 Prints a line for each and "N passed, N failed". An access whose weakening no
 model notices fails, unless UNNOTICED below says why.
@@ -55,7 +58,12 @@ def weaker(operation, order, failure):
         steps = {SEQ_CST: [ACQ_REL], ACQ_REL: [ACQUIRE, RELEASE],
                  ACQUIRE: [RELAXED], RELEASE: [RELAXED]}
     for step in steps.get(order, []):
-        yield step, failure if operation == "compare_exchange" else step
+        if operation != "compare_exchange":
+            yield step, step
+        elif failure == SEQ_CST:
+            yield step, ACQUIRE  # may not be stronger than success
+        else:
+            yield step, failure
     if operation == "compare_exchange":
         for step in {SEQ_CST: [ACQUIRE], ACQUIRE: [RELAXED]}.get(failure, []):
             yield order, step
@@ -78,8 +86,9 @@ def labels(file, line):
 
 
 class Models:
-    def __init__(self, program):
+    def __init__(self, program, executions):
         self.program = program
+        self.executions = executions
         self.names = []
         self.sites = {}  # (file, line, operation, order, failure): models
         listed = self.run("--sites", "--executions", "300")
@@ -99,7 +108,8 @@ class Models:
 
     def notices(self, model, site, order, failure):
         file, line = site[:2]
-        out = self.run("--weaken", f"{file}:{line}:{order}:{failure}", model)
+        out = self.run("--weaken", f"{file}:{line}:{order}:{failure}", model,
+                       *self.executions)
         return None if ", no errors" in out else \
             out.splitlines()[0].partition(": ")[2]
 
@@ -148,11 +158,16 @@ def main():
     if "--help" in arguments or "-h" in arguments:
         print(__doc__.strip())
         return 0
+    executions = []
+    if "--executions" in arguments:
+        at = arguments.index("--executions")
+        executions = arguments[at:at + 2]
+        del arguments[at:at + 2]
     if not arguments or arguments[0].startswith("-"):
-        print("usage: weaken.py RELACY_MODELS [--short] [FILE]...",
-              file=sys.stderr)
+        print("usage: weaken.py RELACY_MODELS [--short] [--executions N] "
+              "[FILE]...", file=sys.stderr)
         return 2
-    models = Models(arguments[0])
+    models = Models(arguments[0], executions)
     if "--short" in arguments:
         results = list(short(models))
     else:
