@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Sums up the test cases of a `meson test` run.
+"""Sums up the test cases of `meson test` runs.
 
-usage: count_cases.py FOLDER    (the one that holds testlog*.json)
+usage: count_cases.py LOG...    (a log in JSON, or a folder with testlog*.json)
 
 A doctest program counts by its own summary, another program by its last line
 of the form "N passed, N failed[, N skipped]", any other as one case. A program
-that failed counts at least one failure, whatever it said before it ended.
+that failed counts at least one failure, whatever it said before it ended; so
+does a log that is not there.
 
 Prints "N passed, N failed[, N skipped]"; fails when a case failed or none ran.
 """
@@ -40,9 +41,19 @@ def cases(result, output):
     return counts
 
 
+def logs(arguments):
+    for path in map(pathlib.Path, arguments):
+        yield from sorted(path.glob("testlog*.json")) if path.is_dir() else [
+            path]
+
+
 def main():
     total = [0, 0, 0]
-    for log in sorted(pathlib.Path(sys.argv[1]).glob("testlog*.json")):
+    for log in logs(sys.argv[1:]):
+        if not log.exists():
+            print(f"{log}: not there", file=sys.stderr)
+            total[1] += 1
+            continue
         for line in log.read_text(errors="replace").splitlines():
             test = json.loads(line)
             output = test.get("stdout") or ""

@@ -46,10 +46,23 @@ def check(programs, status, last_line):
             json.dumps({"name": "t", "result": r, "stdout": o}) + "\n"
             for r, o in programs)
         pathlib.Path(folder, "testlog.json").write_text(log)
-        run = subprocess.run([sys.executable, COUNT_CASES, folder],
-                             capture_output=True, text=True, check=False)
-    return (run.returncode, run.stdout.splitlines()[-1:]) == (status,
-                                                              [last_line])
+        return count(folder) == (status, [last_line])
+
+
+def count(*logs):
+    run = subprocess.run([sys.executable, COUNT_CASES, *logs],
+                         capture_output=True, text=True, check=False)
+    return run.returncode, run.stdout.splitlines()[-1:]
+
+
+def adds_logs_up():
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [pathlib.Path(folder, n) for n in ("testlog.json", "more.json")]
+        for path in paths:
+            path.write_text(json.dumps({"name": "t", "result": "OK"}) + "\n")
+        return (count(folder) == (0, ["1 passed, 0 failed"]) and
+                count(folder, paths[1]) == (0, ["2 passed, 0 failed"]) and
+                count(folder, "none.json") == (1, ["1 passed, 1 failed"]))
 
 
 def main():
@@ -58,7 +71,10 @@ def main():
         if not check(*case):
             print(f"FAILED: {name}")
             failed += 1
-    print(f"{len(CASES) - failed} passed, {failed} failed")
+    if not adds_logs_up():
+        print("FAILED: several logs are added up")
+        failed += 1
+    print(f"{len(CASES) + 1 - failed} passed, {failed} failed")
     return failed != 0
 
 

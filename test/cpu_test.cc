@@ -11,8 +11,8 @@
 #include <string_view>
 #include <thread>
 
+#include "affinity.h"
 #include "base/membarrier.h"
-#include "pool_stress.h"
 
 namespace retprobe {
 namespace {

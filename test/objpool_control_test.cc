@@ -14,7 +14,7 @@ namespace {
 TEST_CASE("the checker catches the kernel's ring when it is interrupted") {
   KernelRing ring(16);
   PoolStress<KernelRing> stress(ring);
-  for (int round = 0; round < 20 && !stress.failed() && !ring.stuck();
+  for (int round = 0; round < 20 && !stress.ledger().failed() && !ring.stuck();
        ++round) {
     stress.Run({.threads = 8,
                 .hold = 4,
@@ -23,13 +23,14 @@ TEST_CASE("the checker catches the kernel's ring when it is interrupted") {
                 .migrate = true,
                 .stop_at_failure = true});
   }
-  MESSAGE(stress.duplicates() << " handed out twice, " << stress.overwritten()
-                              << " overwritten, stuck: " << ring.stuck());
-  if (!stress.failed() && !ring.stuck()) {
+  MESSAGE(stress.ledger().duplicates()
+          << " handed out twice, " << stress.ledger().overwritten()
+          << " overwritten, stuck: " << ring.stuck());
+  if (!stress.ledger().failed() && !ring.stuck()) {
     MESSAGE("skipped: 10 s without a preemption in the window");
     return;
   }
-  CHECK((stress.failed() || ring.stuck()));
+  CHECK((stress.ledger().failed() || ring.stuck()));
 }
 
 // Hands the same object out again now and then.
@@ -60,7 +61,7 @@ TEST_CASE("the checker catches an object that is lost") {
   DoublingPool pool;
   PoolStress<DoublingPool> stress(pool);
   stress.Run({.threads = 2, .hold = 60, .seconds = 0.2});
-  CHECK(stress.CountIdle() != pool.capacity());
+  CHECK(stress.ledger().CountIdle() != pool.capacity());
 }
 
 }  // namespace

@@ -197,7 +197,7 @@ TEST_CASE("a pool changes its size under threads that use it") {
     uint64_t random = 4711;
     int failed = 0;
     const auto end = std::chrono::steady_clock::now() +
-                     std::chrono::duration<double>(StressSeconds() / 4);
+                     std::chrono::duration<double>(StressSeconds() / 30);
     while (std::chrono::steady_clock::now() < end) {
       const size_t count = 1 + Random(random) % 200;
       const size_t most = count + Random(random) % (201 - count);

@@ -2,10 +2,10 @@
 #include <doctest/doctest.h>
 #include <linux/rseq.h>
 #include <sys/rseq.h>
-#include <sys/wait.h>
 
 #include <thread>
 
+#include "child_pool.h"
 #include "pool_backends.h"
 #include "pool_stress.h"
 #include "retprobe/objpool.h"
@@ -13,16 +13,21 @@
 namespace retprobe::test {
 namespace {
 
+// Seconds for each of `runs`, which have `share` of all.
+double Each(double share, size_t runs) {
+  return StressSeconds() * share / static_cast<double>(runs);
+}
+
 void CheckNothingBroke(PoolStress<ObjPool>& stress, const ObjPool& pool) {
-  CHECK(stress.duplicates() == 0);
-  CHECK(stress.overwritten() == 0);
-  CHECK(stress.foreign() == 0);
   CHECK(stress.hits() > 0);
-  CHECK(stress.CountIdle() == pool.capacity());
-  CHECK(stress.duplicates() == 0);
+  CHECK(stress.ledger().CountIdle() == pool.capacity());
+  CHECK(stress.ledger().duplicates() == 0);
+  CHECK(stress.ledger().overwritten() == 0);
+  CHECK(stress.ledger().foreign() == 0);
 }
 
 TEST_CASE("threads that migrate and are interrupted lose and double nothing") {
+  const double seconds = Each(0.25, 4 * Backends().size());
   for (const auto backend : Backends()) {
     CAPTURE(Name(backend));
     // Few objects (always starved), enough, many, and a pool that grows.
@@ -41,7 +46,7 @@ TEST_CASE("threads that migrate and are interrupted lose and double nothing") {
       PoolStress<ObjPool> stress(*pool);
       stress.Run({.threads = 4,
                   .hold = 6,
-                  .seconds = StressSeconds() / 4,
+                  .seconds = seconds,
                   .signals = true,
                   .migrate = true});
       CHECK(stress.signals() > 0);
@@ -51,15 +56,13 @@ TEST_CASE("threads that migrate and are interrupted lose and double nothing") {
 }
 
 TEST_CASE("as many objects as threads are enough") {
+  const double seconds = Each(0.125, Backends().size());
   for (const auto backend : Backends()) {
     CAPTURE(Name(backend));
     const auto pool =
         MakePool({.object_size = 64, .object_count = 4, .backend = backend});
     PoolStress<ObjPool> stress(*pool);
-    stress.Run({.threads = 4,
-                .hold = 1,
-                .seconds = StressSeconds() / 2,
-                .migrate = true});
+    stress.Run({.threads = 4, .hold = 1, .seconds = seconds, .migrate = true});
     CheckNothingBroke(stress, *pool);
     CHECK(stress.misses() == 0);
     CHECK(pool->GetStats().misses == 1);  // CountIdle's
@@ -95,6 +98,7 @@ TEST_CASE("threads without rseq share a pool with those that have it") {
                               .object_count = 32,
                               .backend = ObjPool::Backend::kRseq});
   PoolStress<ObjPool> stress(*pool);
+  const double seconds = Each(0.125, 1);
   std::atomic<bool> stop{false};
   std::atomic<uint64_t> turns{0};
   std::atomic<bool> unregistered{false};
@@ -104,12 +108,11 @@ TEST_CASE("threads without rseq share a pool with those that have it") {
     while (!stop) {
       void* objects[8] = {};
       for (void*& object : objects) {
-        object = pool->Pop();
-        if (object != nullptr && !stress.Own(object)) object = nullptr;
+        object = stress.ledger().Pop();
       }
       for (void* object : objects) {
         if (object != nullptr) {
-          stress.Release(object);
+          stress.ledger().Push(object);
           ++turns;
         }
       }
@@ -117,7 +120,7 @@ TEST_CASE("threads without rseq share a pool with those that have it") {
   });
   stress.Run({.threads = 3,
               .hold = 12,
-              .seconds = StressSeconds() / 2,
+              .seconds = seconds,
               .signals = true,
               .migrate = true});
   stop = true;
@@ -128,36 +131,24 @@ TEST_CASE("threads without rseq share a pool with those that have it") {
 }
 
 TEST_CASE("a fork child can use what no other thread held") {
+  const double seconds = Each(0.125, Backends().size());
   for (const auto backend : Backends()) {
     CAPTURE(Name(backend));
     const auto pool =
         MakePool({.object_size = 64, .object_count = 64, .backend = backend});
     PoolStress<ObjPool> stress(*pool);
-    std::thread threads([&] {
-      stress.Run({.threads = 3,
-                  .hold = 8,
-                  .seconds = StressSeconds() / 2,
-                  .signals = true});
-    });
-    const auto end = std::chrono::steady_clock::now() +
-                     std::chrono::duration<double>(StressSeconds() / 2);
     int children = 0;
-    while (std::chrono::steady_clock::now() < end) {
-      const pid_t child = fork();
-      if (child == 0) {
-        alarm(10);
-        // At most 24 are with the other threads, and 3 * 2 with handlers.
-        const size_t idle = stress.CountIdle();
-        const size_t again = stress.CountIdle();
-        _exit(stress.failed() ? 1 : idle < 1 ? 2 : idle != again ? 3 : 0);
-      }
-      REQUIRE(child > 0);
-      int status = -1;
-      REQUIRE(waitpid(child, &status, 0) == child);
-      CHECK(status == 0);
-      ++children;
-    }
-    threads.join();
+    stress.Run(
+        {.threads = 3,
+         .hold = 8,
+         .seconds = seconds,
+         .signals = true,
+         .meanwhile = [&] {
+           // At most 24 are with the other threads, and 3 * 2 with
+           // handlers.
+           CHECK(StatusOfChildThatCounts(*pool, stress.ledger(), 1, 64) == 0);
+           ++children;
+         }});
     CHECK(children > 0);
     CheckNothingBroke(stress, *pool);
   }

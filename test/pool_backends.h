@@ -14,14 +14,19 @@
 
 namespace retprobe::test {
 
-// The backends that work here.
-inline std::vector<ObjPool::Backend> Backends() {
-  std::vector<ObjPool::Backend> backends = {ObjPool::Backend::kCas,
-                                            ObjPool::Backend::kPercpuFreelist,
-                                            ObjPool::Backend::kFreelist};
-  if (RseqAvailable()) backends.push_back(ObjPool::Backend::kRseq);
-  return backends;
-}
+// Every backend as a type, for TEST_CASE_TEMPLATE: each makes a case.
+template <ObjPool::Backend kValue>
+struct Using {
+  static constexpr ObjPool::Backend kBackend = kValue;
+};
+using Auto = Using<ObjPool::Backend::kAuto>;
+using Rseq = Using<ObjPool::Backend::kRseq>;
+using Cas = Using<ObjPool::Backend::kCas>;
+using PercpuFreelist = Using<ObjPool::Backend::kPercpuFreelist>;
+using Freelist = Using<ObjPool::Backend::kFreelist>;
+#define RETPROBE_ALL_BACKENDS                                            \
+  ::retprobe::test::Auto, ::retprobe::test::Rseq, ::retprobe::test::Cas, \
+      ::retprobe::test::PercpuFreelist, ::retprobe::test::Freelist
 
 inline std::string Name(ObjPool::Backend backend) {
   switch (backend) {
@@ -39,6 +44,20 @@ inline std::string Name(ObjPool::Backend backend) {
   return "?";
 }
 
+// Whether a pool can have this backend here.
+inline bool Works(ObjPool::Backend backend) {
+  return backend != ObjPool::Backend::kRseq || RseqAvailable();
+}
+
+// The backends that work here, each by one name.
+inline std::vector<ObjPool::Backend> Backends() {
+  std::vector<ObjPool::Backend> backends = {ObjPool::Backend::kCas,
+                                            ObjPool::Backend::kPercpuFreelist,
+                                            ObjPool::Backend::kFreelist};
+  if (RseqAvailable()) backends.push_back(ObjPool::Backend::kRseq);
+  return backends;
+}
+
 inline std::unique_ptr<ObjPool> MakePool(const ObjPool::Options& options) {
   auto pool = ObjPool::Create(options);
   REQUIRE_MESSAGE(pool.ok(), std::string(pool.status().message()));
@@ -53,5 +72,11 @@ inline std::vector<void*> PopAll(ObjPool& pool) {
 }
 
 }  // namespace retprobe::test
+
+TYPE_TO_STRING_AS("auto", retprobe::test::Auto);
+TYPE_TO_STRING_AS("rseq", retprobe::test::Rseq);
+TYPE_TO_STRING_AS("cas", retprobe::test::Cas);
+TYPE_TO_STRING_AS("percpu_freelist", retprobe::test::PercpuFreelist);
+TYPE_TO_STRING_AS("freelist", retprobe::test::Freelist);
 
 #endif  // RETPROBE_TEST_POOL_BACKENDS_H_

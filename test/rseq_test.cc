@@ -4,13 +4,14 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstdlib>
+#include <memory>
 #include <vector>
 
+#include "affinity.h"
 #include "arch/arch.h"
 #include "base/cpu.h"
 #include "objpool/native.h"
 #include "objpool/state.h"
-#include "pool_stress.h"
 
 namespace retprobe {
 namespace {
