@@ -147,7 +147,7 @@ TEST_CASE("a fork child gets back what threads held that it has not") {
     }
     int children = 0;
     const auto end = std::chrono::steady_clock::now() +
-                     std::chrono::duration<double>(StressSeconds() / 4);
+                     std::chrono::duration<double>(StressSeconds() / 30);
     while (std::chrono::steady_clock::now() < end) {
       const pid_t child = fork();
       if (child == 0) {
@@ -191,7 +191,7 @@ TEST_CASE("as many objects as threads, one each: nobody sees null") {
         });
       }
       std::this_thread::sleep_for(
-          std::chrono::duration<double>(StressSeconds() / 8));
+          std::chrono::duration<double>(StressSeconds() / 60));
       stop = true;
       for (std::thread& thread : threads) thread.join();
       CHECK(nulls.load() == 0);
