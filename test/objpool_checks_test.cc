@@ -41,8 +41,9 @@ Result Run(const std::string& command) {
 void Expect(const std::string& runner, const char* misuse, bool dies,
             std::string_view message) {
   for (const auto backend : Backends()) {
-    const std::string command = "RETPROBE_POOL_BACKEND=" + Name(backend) + " " +
-                                runner + RETPROBE_POOL_MISUSE + " " + misuse;
+    const std::string command =
+        "RETPROBE_OPTIONS=pool.backend=" + Name(backend) + " " + runner +
+        RETPROBE_POOL_MISUSE + " " + misuse;
     CAPTURE(command);
     const Result result = Run(command);
     CAPTURE(result.output);
@@ -96,7 +97,7 @@ TEST_CASE("valgrind stops who uses idle objects") {
     return;
   }
   const auto expect = [&](const char* misuse, std::string_view message) {
-    const Result result = Run("RETPROBE_POOL_BACKEND=cas " + valgrind +
+    const Result result = Run("RETPROBE_OPTIONS=pool.backend=cas " + valgrind +
                               RETPROBE_POOL_MISUSE + " " + misuse);
     CAPTURE(misuse);
     CAPTURE(result.output);
