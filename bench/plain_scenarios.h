@@ -128,8 +128,9 @@ void Memory(benchmark::State& state) {
   auto pool = std::make_unique<Pool>(kCount, kObjectSize,
                                      static_cast<int>(state.range(0)));
   for (auto _ : state) {
-    for (void*& object : objects) object = pool->Pop();
-    for (void* object : objects) pool->Push(object);
+    Local<Pool> local(*pool);
+    for (void*& object : objects) object = local.Pop();
+    for (void* object : objects) local.Push(object);
   }
   state.counters["bytes_beyond_objects"] =
       static_cast<double>(PrivateBytes() - before);

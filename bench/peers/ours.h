@@ -31,14 +31,22 @@ class Ours {
     pool_ = *std::move(pool);
   }
 
-  void* Pop() { return pool_->Pop(); }
-  void Push(void* object) { pool_->Push(object); }
-  size_t PopBatch(void** objects, size_t count) {
-    return pool_->PopBatch(objects, count);
-  }
-  void PushBatch(void* const* objects, size_t count) {
-    pool_->PushBatch(objects, count);
-  }
+  // As who uses a pool holds it: by a pointer.
+  class Local {
+   public:
+    explicit Local(Ours& pool) : pool_(pool.pool_.get()) {}
+    void* Pop() { return pool_->Pop(); }
+    void Push(void* object) { pool_->Push(object); }
+    size_t PopBatch(void** objects, size_t count) {
+      return pool_->PopBatch(objects, count);
+    }
+    void PushBatch(void* const* objects, size_t count) {
+      pool_->PushBatch(objects, count);
+    }
+
+   private:
+    ObjPool* pool_;
+  };
 
  private:
   std::unique_ptr<Topology> topology_;

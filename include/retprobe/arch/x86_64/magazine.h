@@ -83,27 +83,45 @@ namespace retprobe::arch {
 // What MagazinePop returns when the slow path must look.
 inline constexpr uintptr_t kLookFurther = 1;
 
-// Takes the object that was put last into this CPU's magazine. 0: the pool is
-// empty, and the miss is counted; kLookFurther: this magazine has none to give.
-// Restarts itself. (No asm goto: with outputs GCC 12.2 gets the jump's path
-// wrong, PR 110728.)
-inline uintptr_t MagazinePop(void* magazines, ptrdiff_t rseq) noexcept {
+// Takes the object in this CPU's front. Not positive, as a signed number: there
+// is none to take. Restarts itself. (No asm goto: with outputs GCC 12.2 gets
+// the jump's path wrong, PR 110728.)
+inline uintptr_t FrontPop(void* magazines, ptrdiff_t rseq) noexcept {
+  uintptr_t object;
+  uint64_t cpu;
+  asm volatile(RETPROBE_RSEQ_BEGIN("%[cpu]")
+               "xorl %k[object], %k[object]\n\t"
+               "movl %%fs:4(%[rseq]), %k[cpu]\n\t"
+               "cmpw %c[state](%[base]), %w[cpu]\n\t"
+               "jae 73f\n\t"
+               "shlq %[shift], %[cpu]\n\t"
+               "movq %c[front](%[base],%[cpu]), %[object]\n\t"
+               "testq %[object], %[object]\n\t"
+               "jle 73f\n\t"
+               "movq $0, %c[front](%[base],%[cpu])\n"  // commits
+               RETPROBE_RSEQ_END("71b")
+               : [object] "=&r"(object), [cpu] "=&r"(cpu)
+               : [base] "r"(magazines), [rseq] "r"(rseq),
+                 [state] "i"(RETPROBE_MAGAZINE_HEADER_STATE),
+                 [shift] "i"(RETPROBE_MAGAZINE_SHIFT),
+                 [front] "i"(RETPROBE_MAGAZINE_FRONT)
+               : "memory", "cc");
+  return object;
+}
+
+// Takes an object of this CPU's array. 0: the pool is empty, and the miss is
+// counted; kLookFurther: this magazine has none to give. Restarts itself.
+inline uintptr_t ArrayPop(void* magazines, ptrdiff_t rseq) noexcept {
   uintptr_t object;
   uint64_t cpu, address, value;
   asm volatile(RETPROBE_RSEQ_BEGIN("%[cpu]")
                "movl %%fs:4(%[rseq]), %k[cpu]\n\t"
+               "movl %[further], %k[object]\n\t"
                "cmpw %c[state](%[base]), %w[cpu]\n\t"
                "jae 75f\n\t"
                "shlq %[shift], %[cpu]\n\t"
                "addq %[base], %[cpu]\n\t"
-               "movq %c[front](%[cpu]), %[object]\n\t"
-               "leaq %c[front](%[cpu]), %[address]\n\t"
-               "xorl %k[value], %k[value]\n\t"
-               "testq %[object], %[object]\n\t"
-               "jg 77f\n\t"
-               // the array
                "movq (%[cpu]), %[value]\n\t"
-               "movl %[further], %k[object]\n\t"
                "movq %[cpu], %[address]\n\t"
                "testq %[value], %[value]\n\t"
                "jle 73f\n\t"
@@ -112,7 +130,6 @@ inline uintptr_t MagazinePop(void* magazines, ptrdiff_t rseq) noexcept {
                "jmp 77f\n"
                // closed: is there any object anywhere?
                "75:\tmovq %c[state](%[base]), %[value]\n\t"
-               "movl %[further], %k[object]\n\t"
                "shlq %[counting], %[value]\n\t"
                "jnz 73f\n\t"
                "cmpq %c[cpus](%[base]), %[cpu]\n\t"
@@ -131,7 +148,6 @@ inline uintptr_t MagazinePop(void* magazines, ptrdiff_t rseq) noexcept {
                  [state] "i"(RETPROBE_MAGAZINE_HEADER_STATE),
                  [cpus] "i"(RETPROBE_MAGAZINE_HEADER_CPUS),
                  [shift] "i"(RETPROBE_MAGAZINE_SHIFT),
-                 [front] "i"(RETPROBE_MAGAZINE_FRONT),
                  [misses] "i"(RETPROBE_MAGAZINE_HEADER_MISSES),
                  [counting] "i"(64 - RETPROBE_STATE_WHERE_BITS),
                  [further] "i"(kLookFurther)
@@ -139,40 +155,72 @@ inline uintptr_t MagazinePop(void* magazines, ptrdiff_t rseq) noexcept {
   return object;
 }
 
-// Puts `object` into this CPU's magazine. False when that is full, frozen or
-// closed, or when the thread has no registration. Restarts itself.
-inline bool MagazinePush(void* magazines, void* object,
-                         ptrdiff_t rseq) noexcept {
+// Takes the object that was put last into this CPU's magazine, or what ArrayPop
+// says.
+inline uintptr_t MagazinePop(void* magazines, ptrdiff_t rseq) noexcept {
+  const uintptr_t object = FrontPop(magazines, rseq);
+  return __builtin_expect(static_cast<intptr_t>(object) > 0, 1)
+             ? object
+             : ArrayPop(magazines, rseq);
+}
+
+// Puts `object` into this CPU's front. False: something is there, or the gate
+// is shut, or the thread has no registration. Restarts itself.
+inline bool FrontPush(void* magazines, void* object, ptrdiff_t rseq) noexcept {
+  asm volatile goto(RETPROBE_RSEQ_BEGIN("%%rcx")
+           "movl %%fs:4(%[rseq]), %%ecx\n\t"
+           "cmpw %c[state](%[base]), %%cx\n\t"
+           "jae %l[refused]\n\t"
+           "shlq %[shift], %%rcx\n\t"
+           "cmpq $0, %c[front](%[base],%%rcx)\n\t"
+           "jne %l[refused]\n\t"
+           "movq %[object], %c[front](%[base],%%rcx)\n"  // commits
+           RETPROBE_RSEQ_END("71b")
+           :
+           : [base] "r"(magazines), [object] "r"(object), [rseq] "r"(rseq),
+             [state] "i"(RETPROBE_MAGAZINE_HEADER_STATE),
+             [shift] "i"(RETPROBE_MAGAZINE_SHIFT),
+             [front] "i"(RETPROBE_MAGAZINE_FRONT)
+           : "rcx", "memory", "cc"
+           : refused);
+  return true;
+refused:
+  return false;
+}
+
+// Puts `object` on this CPU's array. False: that is full or frozen, or the gate
+// is shut, or the thread has no registration. Restarts itself.
+inline bool ArrayPush(void* magazines, void* object, ptrdiff_t rseq) noexcept {
   asm volatile goto(RETPROBE_RSEQ_BEGIN("%%rcx")
            "movl %%fs:4(%[rseq]), %%ecx\n\t"
            "cmpw %c[state](%[base]), %%cx\n\t"
            "jae %l[refused]\n\t"
            "shlq %[shift], %%rcx\n\t"
            "addq %[base], %%rcx\n\t"
-           "movq %[object], %%rdx\n\t"
-           "cmpq $0, %c[front](%%rcx)\n\t"
-           "leaq %c[front](%%rcx), %%rax\n\t"
-           "je 77f\n\t"
-           // the array
            "movq (%%rcx), %%rdx\n\t"
-           "movq %%rcx, %%rax\n\t"
            "cmpq %c[capacity](%[base]), %%rdx\n\t"
            "jae %l[refused]\n\t"
            "movq %[object], 8(%%rcx,%%rdx,8)\n\t"
-           "incq %%rdx\n"
-           "77:\tmovq %%rdx, (%%rax)\n"  // commits
+           "incq %%rdx\n\t"
+           "movq %%rdx, (%%rcx)\n"  // commits
            RETPROBE_RSEQ_END("71b")
            :
            : [base] "r"(magazines), [object] "r"(object), [rseq] "r"(rseq),
              [state] "i"(RETPROBE_MAGAZINE_HEADER_STATE),
              [capacity] "i"(RETPROBE_MAGAZINE_HEADER_CAPACITY),
-             [shift] "i"(RETPROBE_MAGAZINE_SHIFT),
-             [front] "i"(RETPROBE_MAGAZINE_FRONT)
-           : "rax", "rcx", "rdx", "memory", "cc"
+             [shift] "i"(RETPROBE_MAGAZINE_SHIFT)
+           : "rcx", "rdx", "memory", "cc"
            : refused);
   return true;
 refused:
   return false;
+}
+
+// Puts `object` into this CPU's magazine. False: it does not take it.
+inline bool MagazinePush(void* magazines, void* object,
+                         ptrdiff_t rseq) noexcept {
+  return __builtin_expect(FrontPush(magazines, object, rseq), 1) ||
+         ArrayPush(magazines, object, rseq);
 }
 
 }  // namespace retprobe::arch
