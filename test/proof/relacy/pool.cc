@@ -1,179 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// Models of the whole pool: objpool's BasicPoolCore, as it is.
-#include <array>
-#include <new>
+// Models of the whole pool.
+#include "pool.h"
 
-#include "ledger.h"
 #include "models.h"
-#include "objpool/closing.h"
-#include "objpool/popping.h"
-#include "objpool/pushing.h"
-#include "objpool/sizing.h"
-#include "policy.h"
 
 namespace retprobe::proof {
 namespace {
-
-using Core = BasicPoolCore<Model>;
-
-// CPUs 0 and 1, nearest each other.
-constexpr uint16_t kCpuAt[] = {0, 1};
-constexpr uint16_t kPlaceOf[] = {0, 1};
-constexpr uint32_t kFirstRing[] = {0, 1, 2};
-constexpr StealRing kRings[] = {{0, 2, 0, 1}, {0, 2, 1, 2}};
-constexpr uint16_t kNodeOfCpu[] = {0, 0};
-
-struct Shape {
-  bool rseq;
-  bool spare;
-  uint64_t capacity;  // of a magazine's array; with rseq
-  uint32_t initial;
-  uint32_t most;
-};
-
-// A pool on two CPUs and one node, in memory of its own, with rings of two.
-class Pool {
- public:
-  static constexpr uint32_t kCpus = 2;
-  static constexpr uint32_t kMost = 4;
-  static constexpr uint64_t kEntries = 2;
-
-  explicit Pool(const Shape& shape) {
-    Model::cpu_count = kCpus;
-    Model::share_cpus = !shape.rseq;
-    core_.magazines = reinterpret_cast<std::byte*>(memory_.magazines);
-    core_.slots = memory_.slots;
-    core_.entries = memory_.entries;
-    core_.objects = memory_.objects;
-    core_.links = memory_.links;
-    core_.flags = memory_.flags;
-    core_.ranges = &range_;
-    core_.seals = nullptr;
-    core_.idle_readable = true;
-    core_.steal = {kCpuAt, kPlaceOf, kFirstRing, kRings};
-    core_.node_of_cpu = kNodeOfCpu;
-    core_.init = nullptr;
-    core_.fini = nullptr;
-    core_.release = [](Core::Header&) { ++released; };
-    core_.object_stride = 1;
-    core_.stride_inverse = 1;
-    core_.stride_shift = 0;
-    core_.ring_shift = 1;
-    core_.cpus = kCpus;
-    core_.nodes = 1;
-    core_.initial_objects = shape.initial;
-    core_.max_objects = kMost;
-    core_.batch = 1;
-    core_.growth_chunk = 1;
-    core_.calm_pushes = 1;
-    core_.futile_limit = 1;
-    core_.use_rseq = shape.rseq;
-    core_.use_magazines = shape.rseq && shape.capacity != 0;
-    core_.registered = shape.rseq;
-    core_.use_spare = shape.spare;
-    core_.push_home = false;
-    range_.begin = 0;
-    range_.initial_end = shape.initial;
-    range_.end = kMost;
-    // relaxed: nobody else is there yet
-    core_.population.store(Core::Population(shape.initial, shape.most),
-                           std::memory_order_relaxed);
-    Core::Header& header = core_.header();
-    header.cpus = core_.use_magazines ? kCpus : 0;
-    header.capacity = shape.capacity;
-    header.state.store(kFresh | (core_.use_magazines ? kCpus | kUnsettled : 0),
-                       std::memory_order_relaxed);
-    for (uint32_t i = 0; i < shape.initial; ++i) core_.Create(i);
-    for (auto& entry : memory_.entries) entry.CheckOverwrites();
-    for (auto& magazine : memory_.magazines) {
-      for (auto& object : magazine.objects) object.CheckOverwrites();
-    }
-    released = 0;
-  }
-
-  Core& core() { return core_; }
-  uint64_t state() {
-    return core_.header().state.load(std::memory_order_relaxed);
-  }
-
-  uint32_t Pop() {
-    const uintptr_t fast = Model::FastPop(core_.magazines);
-    return IndexOf(fast == arch::kLookFurther ? core_.PopSlow()
-                                              : reinterpret_cast<void*>(fast));
-  }
-  void Push(uint32_t index) {
-    void* const object = core_.Object(index);
-    if (!Model::MagazinePush(core_.magazines, object)) core_.PushSlow(object);
-  }
-  uint32_t IndexOf(void* object) {
-    return object != nullptr ? core_.Index(object) : kNone;
-  }
-
-  static inline int released;
-
- private:
-  // Before the core, which never destroys what it points to.
-  struct Memory {
-    Core::Header header;
-    Core::Magazine magazines[kCpus];
-    Slot<Model> slots[kCpus + 1];
-    Atomic<uint32_t> entries[kCpus * kEntries];
-    Atomic<uint64_t> flags[kCpus + 1];
-    Atomic<uint32_t> links[kMost];
-    std::byte objects[kMost];
-  } memory_;
-  ObjectRange<Model> range_;
-  Core core_;
-};
-
-// What threads do, and what they tell each other of it.
-template <typename Derived, int kThreads>
-struct Traffic : rl::test_suite<Derived, kThreads> {
-  Traffic()
-      : pool((BeginMachine(), Derived::kShape)),
-        ledger(Derived::kShape.initial) {}
-
-  Pool pool;
-  Ledger<Pool::kMost> ledger;
-  Atomic<uint32_t> told;
-
-  uint32_t Pop() {
-    // What others have told us of their pushes.
-    told.load(std::memory_order_acquire);
-    const auto known = ledger.BeginPop();
-    const uint32_t index = pool.Pop();
-    ledger.EndPop(known, index);
-    return index;
-  }
-  void Push(uint32_t index) {
-    if (index == kNone) return;
-    const int version = ledger.BeginPush(index);
-    pool.Push(index);
-    ledger.EndPush(index, version);
-    told.fetch_add(1, std::memory_order_acq_rel);
-  }
-  // Pops and pushes at random, and keeps at most two objects.
-  void Wander(int steps) {
-    uint32_t held[2] = {kNone, kNone};
-    for (int i = 0; i < steps; ++i) {
-      uint32_t& one = held[rl::rand(2)];
-      if (one == kNone) {
-        one = Pop();
-      } else {
-        Push(one);
-        one = kNone;
-      }
-    }
-    Push(held[0]);
-    Push(held[1]);
-  }
-  // All objects are there, each once.
-  void CountAll(uint32_t count) {
-    uint32_t found = 0;
-    while (Pop() != kNone) ++found;
-    Check(found == count, found < count ? "lost" : "more than there were");
-  }
-};
 
 // Without rseq: spares and freelists. Spares overflow to freelists; threads 0
 // and 2 share a CPU.
@@ -206,7 +38,45 @@ struct PoolMagazines : Traffic<PoolMagazines, 3> {
   void after() { CountAll(2); }
 };
 
-// The same, and somebody drains the CPUs: what he carries is not seen
+// CPU 0 fills its magazine, front and array, and others come for it who have
+// heard nothing of that: only the pool's own edges lead from one to the other.
+struct PoolFrozen : Traffic<PoolFrozen, 3> {
+  static constexpr Shape kShape = {true, false, 1, 2, 2};
+  void thread(unsigned index) {
+    const Running running;
+    if (index == 0) {
+      uint32_t held[2];
+      for (int i = 0; i < 2; ++i) {
+        for (uint32_t& one : held) one = Silently();
+        // relaxed: just to be timely
+        told.store(1, std::memory_order_relaxed);
+        for (const uint32_t one : held) Return(one);
+        told.store(2, std::memory_order_relaxed);
+      }
+      return;
+    }
+    while (told.load(std::memory_order_relaxed) < rl::rand(3)) {
+      rl::yield(1, $);
+    }
+    const uint32_t first = Silently();
+    const uint32_t second = Silently();
+    Return(second);
+    Return(first);
+  }
+  void after() { CountAll(2); }
+  uint32_t Silently() {
+    const uint32_t index = pool.Pop();
+    if (index != kNone) ledger.Take(index);
+    return index;
+  }
+  void Return(uint32_t index) {
+    if (index == kNone) return;
+    ledger.BeginPush(index);
+    pool.Push(index);
+  }
+};
+
+// Magazines, and somebody drains the CPUs: what he carries is not seen
 // meanwhile.
 struct PoolDrain : Traffic<PoolDrain, 3> {
   static constexpr Shape kShape = {true, false, 1, 3, 3};
@@ -318,6 +188,7 @@ constexpr ModelOf kPools[] = {
     {"pool_cas", 20'000, rl::simulate<PoolCas>},
     {"pool_ring", 20'000, rl::simulate<PoolRing>},
     {"pool_magazines", 20'000, rl::simulate<PoolMagazines>},
+    {"pool_frozen", 50'000, rl::simulate<PoolFrozen>},
     {"pool_drain", 20'000, rl::simulate<PoolDrain>},
     {"pool_growing", 20'000, rl::simulate<PoolGrowing>},
     {"pool_sizing", 20'000, rl::simulate<PoolSizing>},

@@ -44,8 +44,43 @@ CAUGHT = {
     ("occupancy.h", "S3"): "occupancy_cas",
 }
 
-# (file, label or "", weakened to): why no model notices.
-UNNOTICED = {}
+# (file, label, weakened to): why no model notices.
+AGAIN = "what was loaded before has acquired the same"
+MARKED = ("who takes there has found the place marked (A4, A14), or runs on its "
+          "CPU, or has made a membarrier")
+REFILL = "no model fills an array again in time"
+OWN = ("only its own CPU reads it before a membarrier has passed; the state is "
+       "read again by who goes on to search")
+NO_PART = "this half of it carries nothing: what follows is not read through it"
+SEARCH = ("only the sums of a search depend on it, which would have to be equal "
+          "by accident besides")
+UNNOTICED = {
+    ("freelist.h", "A3", "relaxed"): f"{AGAIN}; in pushes(): {SEARCH}",
+    ("ring.h", "A2", "release"): "the tail is acquired by itself",
+    ("ring.h", "A2", "relaxed"): "a tail behind the head is taken for empty, "
+        "which it has been",
+    ("ring.h", "A0", "relaxed"): SEARCH,
+    ("occupancy.h", "A14", "relaxed"): SEARCH,
+    ("occupancy.h", "R14", "acq_rel"): "no push relies on the end of a "
+        "clearing, but on its beginning",
+    ("occupancy.h", "S2", "acquire"): "the next round's compare-and-swap fails",
+    ("occupancy.h", "R4", "release"): NO_PART,
+    ("occupancy.h", "R4", "acquire"): "takes back what has just been added",
+    ("closing.h", "R8", "acq_rel"): MARKED,
+    ("closing.h", "A8", "relaxed"): MARKED,
+    ("closing.h", "A8", "acquire"): REFILL,
+    ("closing.h", "A8", "release"): MARKED,
+    ("closing.h", "R12", "relaxed"): "no model shrinks for long enough",
+    ("closing.h", "R11", "release"): NO_PART,
+    ("closing.h", "R11", "acquire"): MARKED,
+    ("popping.h", "A4", "relaxed"): "TakeAny loads it again",
+    ("popping.h", "R13", "relaxed"): SEARCH,
+    ("popping.h", "A13", "relaxed"): SEARCH,
+    ("sizing.h", "R5", "release"): NO_PART,
+    ("sizing.h", "A12", "relaxed"): "no model shrinks for long enough",
+}
+# In policy.h, the accesses of magazines' sequences.
+UNNOTICED["policy.h", "", "relaxed"] = OWN
 
 
 def weaker(operation, order, failure):
