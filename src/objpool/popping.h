@@ -37,11 +37,13 @@ template <typename P>
       for (uint32_t i = 1; i < count; ++i) Cache(taken[i]);
       if (count != 0) return taken[0];
     } else if (this->use_spare) {
-      // relaxed: not worth taking the line for, when it is empty
-      if (slot.spare.load(std::memory_order_relaxed) != 0) {
+      // Not worth taking the line for, when it is empty.
+      // A15 <- R15: then the list below is as who took it saw it, or newer.
+      if (slot.spare.load(std::memory_order_acquire) != 0) {
         // A10 <- R10: the object as it was pushed.
+        // R15 -> A15: what we have seen pushed before.
         const uint32_t spare =
-            slot.spare.exchange(0, std::memory_order_acquire);
+            slot.spare.exchange(0, std::memory_order_acq_rel);
         if (spare != 0) return spare - 1;
       }
     }

@@ -43,8 +43,8 @@ template <typename P>
 template <typename P>
 void BasicPoolCore<P>::PushSlow(void* object) noexcept {
   CheckPush(*this, object);
-  // relaxed: who must not overlook us waits for pushes under way
-  const uint64_t state = header().state.load(std::memory_order_relaxed);
+  // A12 <- R12: the limit that came with the shrinking.
+  const uint64_t state = header().state.load(std::memory_order_acquire);
   const uint32_t index = Index(object);
   if ((state & (kDying | kShrinking)) != 0 && IsOneTooMany(state)) {
     Retire(index);

@@ -106,8 +106,8 @@ bool BasicPoolCore<P>::IsOneTooMany(uint64_t state) noexcept {
 // `least`, or, where that is 0, than may be.
 template <typename P>
 bool BasicPoolCore<P>::CountDownTo(uint32_t least) noexcept {
-  // A12 <- R12: the limit that came with the state's bit.
-  uint64_t old = population.load(std::memory_order_acquire);
+  // relaxed: a count, and a limit that A12 (PushSlow) brought
+  uint64_t old = population.load(std::memory_order_relaxed);
   do {
     // relaxed, both: a count
     if (Live(old) <= (least != 0 ? least : Limit(old))) return false;
