@@ -155,19 +155,19 @@ class RETPROBE_API ObjPool {
   // back than it has patience for. Its contents are as they were pushed.
   // Progress: lock-free. Signals: async-signal-safe; errno is left alone.
   void* Pop() noexcept {
-    const uintptr_t object = arch::MagazinePop(magazines_, rseq_);
+    const uintptr_t object = arch::MagazinePop(magazines(), rseq_);
     if (__builtin_expect(object != arch::kLookFurther, 1)) {
       return reinterpret_cast<void*>(object);
     }
-    return retprobe_pop_slow(magazines_);
+    return retprobe_pop_slow(magazines());
   }
 
   // Gives an object back. Cannot fail.
   // Requires: `object` was popped from this pool and not pushed since.
   // Progress, Signals: as Pop.
   void Push(void* object) noexcept {
-    if (__builtin_expect(!arch::MagazinePush(magazines_, object, rseq_), 0)) {
-      retprobe_push_slow(magazines_, object);
+    if (__builtin_expect(!arch::MagazinePush(magazines(), object, rseq_), 0)) {
+      retprobe_push_slow(magazines(), object);
     }
   }
 
@@ -265,7 +265,10 @@ class RETPROBE_API ObjPool {
   Stats GetStats() const noexcept;
 
   // Where the trampoline's assembly finds the magazines.
-  void* magazines() const noexcept { return magazines_; }
+  void* magazines() const noexcept {
+    return const_cast<char*>(reinterpret_cast<const char*>(this)) +
+           kMagazinesOffset;
+  }
 
  private:
   friend struct PoolSetUp;
@@ -277,7 +280,10 @@ class RETPROBE_API ObjPool {
   // The first object from `index` on, which is set to its number.
   void* NextObject(size_t& index) const noexcept;
 
-  void* magazines_;
+  // Magazines lie behind their header, that behind the pool: a constant saves
+  // the fast path a load.
+  static constexpr size_t kMagazinesOffset = 128;
+
   ptrdiff_t rseq_;
   PoolCore* core_;
   Backend backend_;

@@ -124,12 +124,28 @@ uint64_t FillIn(const Options& options, Backend backend,
   return keep;
 }
 
-Layout Plan(const PoolShape<Native>& shape) {
+}  // namespace
+
+// What Create does, and what undoes it.
+struct PoolSetUp {
+  static constexpr uint64_t kMagazinesOffset = ObjPool::kMagazinesOffset;
+  static_assert(sizeof(ObjPool) + sizeof(MagazineHeader) <= kMagazinesOffset);
+
+  static Layout Plan(const PoolShape<Native>& shape);
+  static ObjPool* Furnish(std::byte* memory, const Layout& layout,
+                          const PoolShape<Native>& shape, const Shares& shares,
+                          uint64_t keep, Backend backend);
+  static absl::Status Place(PoolCore& core, const Options& options,
+                            const Shares& shares);
+  static void Release(MagazineHeader& header);
+};
+
+Layout PoolSetUp::Plan(const PoolShape<Native>& shape) {
   Layout layout;
   const uint64_t places = uint64_t{shape.cpus} + shape.nodes;
-  layout.pool = RoundUp(sizeof(PoolCore), alignof(ObjPool));
-  layout.magazines = RoundUp(
-      layout.pool + sizeof(ObjPool) + sizeof(MagazineHeader), sizeof(Magazine));
+  layout.magazines =
+      RoundUp(sizeof(PoolCore) + PoolSetUp::kMagazinesOffset, sizeof(Magazine));
+  layout.pool = layout.magazines - PoolSetUp::kMagazinesOffset;
   layout.ranges = layout.magazines +
                   (shape.use_magazines ? shape.cpus * sizeof(Magazine) : 0);
   layout.slots = layout.ranges + shape.nodes * sizeof(ObjectRange<Native>);
@@ -147,18 +163,6 @@ Layout Plan(const PoolShape<Native>& shape) {
   layout.end = layout.objects + shape.max_objects * shape.object_stride;
   return layout;
 }
-
-}  // namespace
-
-// What Create does, and what undoes it.
-struct PoolSetUp {
-  static ObjPool* Furnish(std::byte* memory, const Layout& layout,
-                          const PoolShape<Native>& shape, const Shares& shares,
-                          uint64_t keep, Backend backend);
-  static absl::Status Place(PoolCore& core, const Options& options,
-                            const Shares& shares);
-  static void Release(MagazineHeader& header);
-};
 
 // Makes a pool of `memory`, which is zero.
 ObjPool* PoolSetUp::Furnish(std::byte* memory, const Layout& layout,
@@ -262,7 +266,7 @@ absl::StatusOr<std::unique_ptr<ObjPool>> ObjPool::Create(
   const Shares shares = ShareOut(options, topology, shape.cpus);
   shape.nodes = shares.nodes.size();
   shape.push_home = options.push_home && shape.nodes > 1;
-  const Layout layout = Plan(shape);
+  const Layout layout = PoolSetUp::Plan(shape);
   void* memory = mmap(nullptr, layout.end, PROT_READ | PROT_WRITE,
                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (memory == MAP_FAILED) {
@@ -296,10 +300,7 @@ absl::StatusOr<std::unique_ptr<ObjPool>> ObjPool::Create(
 }
 
 ObjPool::ObjPool(PoolCore* core, Backend backend) noexcept
-    : magazines_(core->magazines),
-      rseq_(RseqOffset()),
-      core_(core),
-      backend_(backend) {}
+    : rseq_(RseqOffset()), core_(core), backend_(backend) {}
 
 // Calls nothing that a signal handler may not.
 void PoolSetUp::Release(MagazineHeader& header) {
