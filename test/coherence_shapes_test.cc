@@ -134,7 +134,9 @@ using Curve = std::map<uint32_t, double>;
 void CheckCurve(Lab& lab, const Curve& published, double factor,
                 uint32_t from) {
   double before = 0;
-  for (const auto& [cpus, mops] : published) {
+  for (const auto& point : published) {
+    const auto cpus = point.first;
+    const auto mops = point.second;
     const double modelled = lab.Mops(kFreelist, Scenario::kIdeal, cpus);
     CAPTURE(cpus);
     CHECK(modelled > mops / factor);
