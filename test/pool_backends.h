@@ -10,6 +10,8 @@
 #include <vector>
 
 #include "base/cpu.h"
+#include "objpool/memory_checkers.h"
+#include "objpool/pool_core.h"
 #include "retprobe/objpool.h"
 
 namespace retprobe::test {
@@ -56,6 +58,12 @@ inline std::vector<ObjPool::Backend> Backends() {
                                             ObjPool::Backend::kFreelist};
   if (RseqAvailable()) backends.push_back(ObjPool::Backend::kRseq);
   return backends;
+}
+
+// Whether CPUs keep objects to themselves: builds that check what users do have
+// every pop and push take the slow path.
+inline bool HasMagazines() {
+  return RseqAvailable() && !RETPROBE_DEBUG_CHECKS && !RETPROBE_ASAN;
 }
 
 inline std::unique_ptr<ObjPool> MakePool(const ObjPool::Options& options) {
