@@ -9,8 +9,7 @@
 
 // The first tier: per CPU a few object pointers, changed by restartable
 // sequences of that CPU alone. retprobe/arch/x86_64/magazine.h has the layout
-// and the fast paths; taking.h and closing.h say how others come by what is in
-// a magazine.
+// and the fast paths; closing.h says how others come by what is in a magazine.
 
 namespace retprobe {
 

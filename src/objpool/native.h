@@ -42,9 +42,6 @@ struct Native {
 
   // The sequences: each takes effect as a whole, on the CPU it runs on, or not
   // at all.
-  static uintptr_t MagazinePop(void* magazines) noexcept {
-    return arch::MagazinePop(magazines, internal::rseq_offset);
-  }
   static bool MagazinePush(void* magazines, void* object) noexcept {
     return arch::MagazinePush(magazines, object, internal::rseq_offset);
   }

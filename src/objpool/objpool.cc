@@ -88,7 +88,6 @@ void SetStride(uint64_t stride, PoolShape<Native>& shape) {
 uint64_t FillIn(const Options& options, Backend backend,
                 const Topology& topology, PoolShape<Native>& shape) {
   shape.use_rseq = backend == Backend::kRseq;
-  shape.registered = shape.use_rseq;
   shape.use_spare = backend == Backend::kCas;
   shape.cpus = backend == Backend::kFreelist ? 0 : topology.cpus;
   shape.steal = topology.steal_table();

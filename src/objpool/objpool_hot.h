@@ -18,11 +18,6 @@ extern template struct BasicPoolCore<Native>;
 // The pool's algorithms on the real machine; compiled in objpool_hot.cc.
 struct PoolCore : BasicPoolCore<Native> {
   // As ObjPool's, for those who have but the magazines.
-  static void* Pop(void* magazines, ptrdiff_t rseq) noexcept {
-    const uintptr_t object = arch::MagazinePop(magazines, rseq);
-    return object != arch::kLookFurther ? reinterpret_cast<void*>(object)
-                                        : retprobe_pop_slow(magazines);
-  }
   static void Push(void* magazines, void* object, ptrdiff_t rseq) noexcept {
     if (!arch::MagazinePush(magazines, object, rseq)) {
       retprobe_push_slow(magazines, object);

@@ -62,9 +62,8 @@ struct PoolShape {
   uint32_t growth_chunk;  // objects to make at once
   uint32_t calm_pushes;   // of one CPU, that open the pool again; 2^n
   uint32_t futile_limit;  // searches of one CPU, that clear flags
-  bool use_rseq;          // rings
+  bool use_rseq;          // rings, and CPU ids from the registration
   bool use_magazines;     // only with rings
-  bool registered;        // CPU ids come from the rseq registration
   bool use_spare;
   bool push_home;
   bool idle_readable;  // memory checkers are to leave idle objects alone
@@ -217,6 +216,7 @@ struct BasicPoolCore : PoolShape<P> {
   void Cache(uint32_t index) noexcept;
   void Share(uint32_t index) noexcept;
   void PutInto(uint32_t place, uint32_t index) noexcept;
+  arch::RseqResult PutIntoRing(uint32_t here, uint32_t index) noexcept;
   void EaseAt(uint64_t pushes) noexcept;
   void Ease() noexcept;
   uint32_t HomeOf(uint32_t index) const noexcept;

@@ -19,7 +19,7 @@ inline constexpr int kMaxRounds = 8;
 // A place for threads of a CPU that is not known: the first depot.
 template <typename P>
 uint32_t BasicPoolCore<P>::Here() const noexcept {
-  const uint32_t cpu = P::Cpu(this->registered);
+  const uint32_t cpu = P::Cpu(this->use_rseq);
   return cpu < this->cpus ? cpu : this->cpus;
 }
 

@@ -40,6 +40,21 @@ template <typename P>
   if ((pushes & (this->calm_pushes - 1)) == 0 && this->use_magazines) Ease();
 }
 
+// Puts an object into the ring of CPU `here`, if this thread is on it and there
+// is room.
+template <typename P>
+[[gnu::always_inline]] inline arch::RseqResult BasicPoolCore<P>::PutIntoRing(
+    uint32_t here, uint32_t index) noexcept {
+  Slot<P>& slot = SlotOf(here);
+  const arch::RseqResult result =
+      slot.ring.Push(here, EntriesOf(here), ring_mask(), index);
+  if (result == arch::RseqResult::kDone) {
+    occupancy().Mark(here);
+    EaseAt(slot.ring.pushes());
+  }
+  return result;
+}
+
 template <typename P>
 void BasicPoolCore<P>::PushSlow(void* object) noexcept {
   CheckPush(*this, object);
@@ -50,20 +65,14 @@ void BasicPoolCore<P>::PushSlow(void* object) noexcept {
     Retire(index);
     return;
   }
+  // What most pushes come to, without a call.
   const uint32_t here = Here();
   if (here < this->cpus && !this->push_home) {
-    Slot<P>& slot = SlotOf(here);
-    if (this->use_rseq) {
-      if (slot.ring.Push(here, EntriesOf(here), ring_mask(), index) ==
-          arch::RseqResult::kDone) {
-        occupancy().Mark(here);
-        EaseAt(slot.ring.pushes());
-        return;
-      }
-    } else {
+    if (!this->use_rseq) {
       PutInto(here, index);
       return;
     }
+    if (PutIntoRing(here, index) == arch::RseqResult::kDone) return;
   }
   Share(index);
 }
@@ -89,14 +98,8 @@ template <typename P>
   for (int attempt = 0;
        this->use_rseq && here < this->cpus && attempt < kMaxAttempts;
        ++attempt) {
-    Slot<P>& slot = SlotOf(here);
-    const auto result =
-        slot.ring.Push(here, EntriesOf(here), ring_mask(), index);
-    if (result == arch::RseqResult::kDone) {
-      occupancy().Mark(here);
-      EaseAt(slot.ring.pushes());
-      return;
-    }
+    const arch::RseqResult result = PutIntoRing(here, index);
+    if (result == arch::RseqResult::kDone) return;
     if (result == arch::RseqResult::kFull) break;
     here = Here();
   }

@@ -14,7 +14,7 @@
 #include "topology/memory.h"
 #include "topology/topology.h"
 
-// The only file that knows hwloc.
+// The only file of the library that knows hwloc.
 
 namespace retprobe {
 namespace {

@@ -68,7 +68,6 @@ class Pool {
     core_.futile_limit = 1;
     core_.use_rseq = shape.rseq;
     core_.use_magazines = shape.rseq && shape.capacity != 0;
-    core_.registered = shape.rseq;
     core_.use_spare = shape.spare;
     core_.push_home = false;
     range_.begin = 0;
