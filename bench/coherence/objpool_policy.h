@@ -40,6 +40,11 @@ struct ObjPoolPolicy : SimPolicy {
           continue;
         }
         const int64_t count = magazine.count.load(std::memory_order_relaxed);
+        const uint64_t alone = kSole | kUnsettled | (SimPolicy::Cpu() + 1);
+        if ((count | front) == 0 && IsEmpty(state ^ alone)) {
+          if (IncrementMisses(header)) return 0;
+          continue;
+        }
         if (count <= 0) return arch::kLookFurther;
         const uint64_t object =
             magazine.objects[count - 1].load(std::memory_order_relaxed);
@@ -66,10 +71,21 @@ struct ObjPoolPolicy : SimPolicy {
         continue;
       }
       const int64_t count = magazine.count.load(std::memory_order_relaxed);
-      if (static_cast<uint64_t>(count) >= header.capacity) return false;
+      if (static_cast<uint64_t>(count) >=
+          header.capacity.load(std::memory_order_relaxed)) {
+        return false;
+      }
       magazine.objects[count].store(word, std::memory_order_relaxed);
       if (magazine.count.Commit(count + 1)) return true;
     }
+  }
+
+  static bool MagazineIsEmpty(void* magazines, uint32_t cpu) noexcept {
+    BeginSection();
+    if (SimPolicy::Cpu() != cpu) return false;
+    const Magazine& magazine = Here(magazines);
+    return magazine.count.load(std::memory_order_relaxed) == 0 &&
+           magazine.front.load(std::memory_order_relaxed) == 0;
   }
 
   static bool CountMiss(void* magazines) noexcept {
@@ -79,6 +95,12 @@ struct ObjPoolPolicy : SimPolicy {
       BeginSection();
     } while (!IncrementMisses(header));
     return true;
+  }
+
+  static void CountHere(Atomic<uint64_t>& count) noexcept {
+    // relaxed, both: an increment that is no atomic
+    count.store(count.load(std::memory_order_relaxed) + 1,
+                std::memory_order_relaxed);
   }
 
   static arch::RseqResult RingPush(uint32_t cpu, Atomic<uint64_t>& tail,

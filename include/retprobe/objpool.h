@@ -155,9 +155,15 @@ class RETPROBE_API ObjPool {
   // back than it has patience for. Its contents are as they were pushed.
   // Progress: lock-free. Signals: async-signal-safe; errno is left alone.
   void* Pop() noexcept {
-    const uintptr_t object = arch::MagazinePop(magazines(), rseq_);
-    if (__builtin_expect(object != arch::kLookFurther, 1)) {
-      return reinterpret_cast<void*>(object);
+    const uintptr_t front = arch::FrontPop(magazines(), rseq_);
+    if (__builtin_expect(static_cast<intptr_t>(front) > 0, 1)) {
+      return reinterpret_cast<void*>(front);
+    }
+    if (has_magazines_) {
+      const uintptr_t object = arch::ArrayPop(magazines(), rseq_);
+      if (__builtin_expect(object != arch::kLookFurther, 1)) {
+        return reinterpret_cast<void*>(object);
+      }
     }
     return retprobe_pop_slow(magazines());
   }
@@ -166,7 +172,10 @@ class RETPROBE_API ObjPool {
   // Requires: `object` was popped from this pool and not pushed since.
   // Progress, Signals: as Pop.
   void Push(void* object) noexcept {
-    if (__builtin_expect(!arch::MagazinePush(magazines(), object, rseq_), 0)) {
+    if (__builtin_expect(arch::FrontPush(magazines(), object, rseq_), 1)) {
+      return;
+    }
+    if (!has_magazines_ || !arch::ArrayPush(magazines(), object, rseq_)) {
       retprobe_push_slow(magazines(), object);
     }
   }
@@ -272,7 +281,7 @@ class RETPROBE_API ObjPool {
 
  private:
   friend struct PoolSetUp;
-  ObjPool(PoolCore* core, Backend backend) noexcept;
+  ObjPool(PoolCore* core, Backend backend, bool has_magazines) noexcept;
 
   // Pushes an object that somebody had who is gone.
   void TakeBack(void* object) noexcept;
@@ -287,6 +296,7 @@ class RETPROBE_API ObjPool {
   ptrdiff_t rseq_;
   PoolCore* core_;
   Backend backend_;
+  bool has_magazines_;
 };
 
 }  // namespace retprobe

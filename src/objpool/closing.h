@@ -2,6 +2,7 @@
 #ifndef RETPROBE_OBJPOOL_CLOSING_H_
 #define RETPROBE_OBJPOOL_CLOSING_H_
 
+#include "objpool/opening.h"
 #include "objpool/pool_core.h"
 
 // How objects leave a magazine other than through its own CPU's sequences.
@@ -23,14 +24,6 @@
 // every object (occupancy.h).
 
 namespace retprobe {
-
-inline int64_t FrozenValue(int64_t word) {
-  return static_cast<int64_t>(static_cast<uint64_t>(word) & kFrozenValueMask);
-}
-
-inline bool IsConfirmed(int64_t word) {
-  return word < 0 && (static_cast<uint64_t>(word) & kConfirmed) != 0;
-}
 
 // Returns the word: frozen, or 0.
 template <typename P>
@@ -60,9 +53,9 @@ int BasicPoolCore<P>::FreezeMagazine(uint32_t cpu,
   Magazine& magazine = MagazineOf(cpu);
   int found = 0;
   const int64_t front = Freeze(magazine.front, true);
-  if (front < 0) frozen[found++] = {&magazine.front, front, cpu};
+  if (IsFrozen(front)) frozen[found++] = {&magazine.front, front, cpu};
   const int64_t count = Freeze(magazine.count, false);
-  if (count < 0) frozen[found++] = {&magazine.count, count, cpu};
+  if (IsFrozen(count)) frozen[found++] = {&magazine.count, count, cpu};
   return found;
 }
 
@@ -126,7 +119,7 @@ void BasicPoolCore<P>::ConfirmFrozen(uint32_t cpu) noexcept {
   for (Atomic<int64_t>* word : {&magazine.front, &magazine.count}) {
     // relaxed: the CAS validates it
     const int64_t frozen = word->load(std::memory_order_relaxed);
-    if (frozen >= 0 || IsConfirmed(frozen)) continue;
+    if (!IsFrozen(frozen) || IsConfirmed(frozen)) continue;
     if (P::Barrier()) Confirm({word, frozen, cpu});
   }
 }
@@ -139,7 +132,7 @@ void BasicPoolCore<P>::Close(uint64_t bits) noexcept {
   // R12 -> A12: what `bits` announce. relaxed on failure: the next round
   // validates it
   while (!header().state.compare_exchange_weak(
-      state, ((state & ~(kGateMask | kCalm)) | bits) + kOneGeneration,
+      state, ((state & ~(kGateMask | kCalm | kSole)) | bits) + kOneGeneration,
       std::memory_order_release, std::memory_order_relaxed)) {
   }
 }
@@ -152,11 +145,20 @@ bool BasicPoolCore<P>::Settle() noexcept {
   // relaxed: the CASes validate it
   uint64_t state = word.load(std::memory_order_relaxed);
   if (IsOpen(state)) {
+    // Next time the pool is to open for one CPU later. relaxed, both: a hint
+    const uint32_t patience = lone_patience.load(std::memory_order_relaxed);
+    if ((state & kSole) != 0 && patience < kMaxLonePatience) {
+      lone_patience.store(2 * patience + 1, std::memory_order_relaxed);
+    }
     Close(0);
     state = word.load(std::memory_order_relaxed);
   }
   if (IsOpen(state) || (state & kUnsettled) == 0) return true;
   const uint64_t generation = state & kGenerationMask;
+  if (this->use_spare) {
+    ShutSpares(state);
+    return true;
+  }
   // No sequence is left that saw the gate open, and while the generation stays
   // none begins: what magazines hold is there to be seen.
   if (!P::Barrier()) return false;
@@ -185,6 +187,24 @@ bool BasicPoolCore<P>::Settle() noexcept {
     }
   }
   return true;
+}
+
+// From now on pushes keep off spares, which they do not count in.
+template <typename P>
+void BasicPoolCore<P>::ShutSpares(uint64_t state) noexcept {
+  // What spares hold was not counted. relaxed: R11
+  clearings.fetch_add(1, std::memory_order_relaxed);
+  const uint64_t generation = state & kGenerationMask;
+  while ((state & kGenerationMask) == generation && (state & kUnsettled) != 0) {
+    // R11: as in Settle.
+    // S7 <-> S6: before our look at the spares.
+    // relaxed on failure: the next round validates it
+    if (header().state.compare_exchange_weak(
+            state, (state & ~(kUnsettled | kCalm)) + kOneGeneration,
+            std::memory_order_seq_cst, std::memory_order_relaxed)) {
+      return;
+    }
+  }
 }
 
 template <typename P>

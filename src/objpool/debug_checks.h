@@ -82,17 +82,16 @@ uint64_t SealOf(const Core& core, const void* object) {
   return seal | 1;
 }
 
-// Object `index` leaves the pool.
+// `object` leaves the pool.
 template <typename Core>
-void CheckPop(Core& core, uint32_t index) {
-  void* object = core.Object(index);
+[[gnu::noinline]] void DoCheckPop(Core& core, void* object) {
   if (!core.idle_readable) {
     BeginUse(core.objects, object, core.object_stride);
   }
   if (core.seals == nullptr) return;
   // relaxed: the pool's own edges order the owners
-  const uint64_t seal =
-      core.seals[index].exchange(kInUse, std::memory_order_relaxed);
+  const uint64_t seal = core.seals[core.Index(object)].exchange(
+      kInUse, std::memory_order_relaxed);
   if (seal == kInUse) PoolFailure(object, "was handed out twice");
   if (seal != kNoSeal && seal != SealOf(core, object)) {
     PoolFailure(object, "was written to after it had been pushed");
@@ -101,7 +100,7 @@ void CheckPop(Core& core, uint32_t index) {
 
 // `object` comes back, or will not.
 template <typename Core>
-void CheckPush(Core& core, void* object) {
+[[gnu::noinline]] void DoCheckPush(Core& core, void* object) {
   if (core.seals != nullptr) {
     if (!core.Contains(object)) {
       PoolFailure(object, "was pushed to a pool that it is not of");
@@ -115,6 +114,15 @@ void CheckPush(Core& core, void* object) {
     }
   }
   if (!core.idle_readable) EndUse(core.objects, object, core.object_stride);
+}
+
+template <typename Core>
+void CheckPop(Core& core, void* object) {
+  if (core.watched) DoCheckPop(core, object);
+}
+template <typename Core>
+void CheckPush(Core& core, void* object) {
+  if (core.watched) DoCheckPush(core, object);
 }
 
 // Object `index`, which nobody has, is about to be made or ended; then it is

@@ -16,8 +16,8 @@ void MarkIdleIn(PoolCore& core, uint32_t place, std::vector<bool>& idle) {
   slot.freelist.ForEach(core.links, [&](uint32_t i) { idle[i] = true; });
   if (place >= core.cpus) return;
   // relaxed, all: nobody writes
-  const uint32_t spare = slot.spare.load(std::memory_order_relaxed);
-  if (spare != 0) idle[spare - 1] = true;
+  const uint64_t spare = slot.spare.load(std::memory_order_relaxed);
+  if (spare != 0) idle[core.Index(reinterpret_cast<void*>(spare))] = true;
   if (core.use_rseq) {
     slot.ring.ForEach(core.entries + (uint64_t{place} << core.ring_shift),
                       (uint64_t{1} << core.ring_shift) - 1,
@@ -26,13 +26,13 @@ void MarkIdleIn(PoolCore& core, uint32_t place, std::vector<bool>& idle) {
   if (!core.use_magazines) return;
   const Magazine& magazine = core.MagazineOf(place);
   const int64_t front = magazine.front.load(std::memory_order_relaxed);
-  if (front < 0) {
+  if (IsFrozen(front)) {
     idle[FrozenValue(front)] = true;
   } else if (front > 0) {
     idle[core.Index(reinterpret_cast<void*>(front))] = true;
   }
   int64_t count = magazine.count.load(std::memory_order_relaxed);
-  if (count < 0) count = FrozenValue(count);
+  if (count < 0) count = IsFrozen(count) ? FrozenValue(count) : 0;
   while (count > 0) {
     idle[core.Index(reinterpret_cast<void*>(
         magazine.objects[--count].load(std::memory_order_relaxed)))] = true;
@@ -137,7 +137,9 @@ int ObjPool::magazine_capacity() const noexcept {
   const MagazineHeader& header = core_->header();
   // relaxed: a hint
   return IsOpen(header.state.load(std::memory_order_relaxed))
-             ? static_cast<int>(header.capacity) + 1
+             ? static_cast<int>(
+                   header.capacity.load(std::memory_order_relaxed)) +
+                   1
              : 0;
 }
 

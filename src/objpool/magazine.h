@@ -24,11 +24,26 @@ class ObjPool;
 //   bits 24..  how many freezes the pool had seen before this one
 //   0..23      count: objects in the array, at least 1; front: the object's
 //              index
+//
+// A word that holds nothing may be barred, see opening.h: negative, not
+// confirmed, bits 0..23 all set, which is no object's index.
 inline constexpr uint64_t kFrozen = uint64_t{1} << 63;
 inline constexpr uint64_t kConfirmed = uint64_t{1} << 62;
 inline constexpr int kFreezeShift = 24;
 inline constexpr uint64_t kFreezesMask = (kConfirmed >> kFreezeShift) - 1;
 inline constexpr uint64_t kFrozenValueMask = (uint64_t{1} << kFreezeShift) - 1;
+
+inline int64_t FrozenValue(int64_t word) {
+  return static_cast<int64_t>(static_cast<uint64_t>(word) & kFrozenValueMask);
+}
+inline bool IsConfirmed(int64_t word) {
+  return word < 0 && (static_cast<uint64_t>(word) & kConfirmed) != 0;
+}
+inline bool IsBarred(int64_t word) {
+  return word < 0 && !IsConfirmed(word) &&
+         FrozenValue(word) == static_cast<int64_t>(kFrozenValueMask);
+}
+inline bool IsFrozen(int64_t word) { return word < 0 && !IsBarred(word); }
 
 template <typename P>
 struct BasicMagazine {
@@ -49,8 +64,9 @@ struct BasicMagazineHeader {
 
   // The gate and the rest; see state.h.
   Atomic<uint64_t> state;
-  // Objects a magazine's array may hold, 0..RETPROBE_MAGAZINE_SLOTS.
-  uint64_t capacity;
+  // Objects a magazine's array may hold, 0..RETPROBE_MAGAZINE_SLOTS: more while
+  // the pool is open for one CPU alone.
+  Atomic<uint64_t> capacity;
   // CPU ids below this have a magazine; 0 when the pool does not use rseq.
   uint64_t cpus;
   // CPU 0's count of misses; the others' follow at a magazine's distance.

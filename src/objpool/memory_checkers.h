@@ -33,6 +33,14 @@
 
 namespace retprobe {
 
+// Whether anybody listens to what follows.
+inline bool MemoryIsWatched() {
+#if RETPROBE_VALGRIND
+  if (RUNNING_ON_VALGRIND != 0) return true;
+#endif
+  return RETPROBE_ASAN;
+}
+
 // [address, address + bytes) may be used, or may not.
 inline void AllowUse([[maybe_unused]] const void* address,
                      [[maybe_unused]] uint64_t bytes) {

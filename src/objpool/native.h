@@ -45,9 +45,19 @@ struct Native {
   static bool MagazinePush(void* magazines, void* object) noexcept {
     return arch::MagazinePush(magazines, object, internal::rseq_offset);
   }
+  // Whether this thread is on `cpu`, whose magazine holds nothing.
+  static bool MagazineIsEmpty(void* magazines, uint32_t cpu) noexcept {
+    return arch::RseqMagazineIsEmpty(magazines, cpu, internal::rseq_offset);
+  }
   // Counts a miss of this CPU. False: it has no magazine.
   static bool CountMiss(void* magazines) noexcept {
     return arch::RseqCountMiss(magazines, internal::rseq_offset);
+  }
+  // Adds 1 to what this CPU counts. Without a registration a thread may be
+  // moved just before: two that then count at the very same moment count as
+  // one.
+  static void CountHere(Atomic<uint64_t>& count) noexcept {
+    arch::IncrementHere(reinterpret_cast<uint64_t*>(&count));
   }
   static arch::RseqResult RingPush(uint32_t cpu, Atomic<uint64_t>& tail,
                                    const Atomic<uint64_t>& head,

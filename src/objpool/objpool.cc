@@ -95,6 +95,7 @@ uint64_t FillIn(const Options& options, Backend backend,
   shape.fini = options.fini;
   shape.context = options.context;
   shape.idle_readable = options.idle_readable;
+  shape.watched = RETPROBE_DEBUG_CHECKS || MemoryIsWatched();
   shape.initial_objects = options.object_count;
   shape.max_objects = std::max(options.max_objects, options.object_count);
   SetStride(RoundUp(options.object_size, options.alignment), shape);
@@ -112,13 +113,20 @@ uint64_t FillIn(const Options& options, Backend backend,
           : std::clamp<uint64_t>(share / 2, 1, RETPROBE_MAGAZINE_SLOTS);
   if (RETPROBE_DEBUG_CHECKS || RETPROBE_ASAN || !shape.use_rseq) keep = 0;
   shape.use_magazines = keep != 0;
+  shape.closes = shape.use_magazines || shape.use_spare;
   shape.batch = std::clamp<uint32_t>(keep / 2, 1, kMaxBatch);
   shape.growth_chunk =
       options.growth_chunk != 0 ? options.growth_chunk : shape.batch;
   // On many CPUs each sees little of what all do.
   shape.calm_pushes =
       std::bit_ceil(std::clamp<uint32_t>(64 * shape.cpus, 256, 16384));
-  shape.futile_limit = 32;
+  // Clearing costs a membarrier, some 3 us; a search, some 3 ns for each place.
+  shape.futile_limit =
+      1024 / std::clamp<uint32_t>(shape.cpus + shape.nodes, 2, 32);
+  shape.array_capacity = static_cast<uint32_t>(keep != 0 ? keep - 1 : 0);
+  shape.sole_capacity = options.magazine_capacity >= 0
+                            ? shape.array_capacity
+                            : RETPROBE_MAGAZINE_SLOTS;
 
   return keep;
 }
@@ -213,11 +221,12 @@ ObjPool* PoolSetUp::Furnish(std::byte* memory, const Layout& layout,
       PoolCore::Population(shape.initial_objects, shape.max_objects);
   MagazineHeader& header = core->header();
   header.cpus = shape.use_magazines ? shape.cpus : 0;
-  header.capacity = keep != 0 ? keep - 1 : 0;
+  header.capacity = shape.array_capacity;
   header.misses = &core->slots->misses;
   header.core = core;
-  header.state = kFresh | (keep != 0 ? shape.cpus | kUnsettled : 0);
-  header.pool = new (memory + layout.pool) ObjPool(core, backend);
+  header.state = kFresh | header.cpus | (shape.closes ? kUnsettled : 0);
+  header.pool =
+      new (memory + layout.pool) ObjPool(core, backend, shape.use_magazines);
   return header.pool;
 }
 
@@ -298,8 +307,11 @@ absl::StatusOr<std::unique_ptr<ObjPool>> ObjPool::Create(
   return pool;
 }
 
-ObjPool::ObjPool(PoolCore* core, Backend backend) noexcept
-    : rseq_(RseqOffset()), core_(core), backend_(backend) {}
+ObjPool::ObjPool(PoolCore* core, Backend backend, bool has_magazines) noexcept
+    : rseq_(RseqOffset()),
+      core_(core),
+      backend_(backend),
+      has_magazines_(has_magazines) {}
 
 // Calls nothing that a signal handler may not.
 void PoolSetUp::Release(MagazineHeader& header) {

@@ -62,11 +62,16 @@ struct PoolShape {
   uint32_t growth_chunk;  // objects to make at once
   uint32_t calm_pushes;   // of one CPU, that open the pool again; 2^n
   uint32_t futile_limit;  // searches of one CPU, that clear flags
-  bool use_rseq;          // rings, and CPU ids from the registration
-  bool use_magazines;     // only with rings
+  // Objects in a magazine's array; and in that of a CPU that is alone.
+  uint32_t array_capacity;
+  uint32_t sole_capacity;
+  bool use_rseq;       // rings, and CPU ids from the registration
+  bool use_magazines;  // only with rings
   bool use_spare;
+  bool closes;  // with magazines or spares: pops that find nothing close it
   bool push_home;
   bool idle_readable;  // memory checkers are to leave idle objects alone
+  bool watched;        // debug checks or memory checkers look at each object
 };
 
 // A pool without its set-up: what probed calls run. Everything here is
@@ -75,7 +80,8 @@ struct PoolShape {
 // which is zero before; ObjPool::Create fills in the shape.
 //
 // Public calls are defined in popping.h and pushing.h, the ways objects leave
-// other CPUs' magazines in closing.h, how many there are in sizing.h.
+// other CPUs' magazines in closing.h, and come back into them in opening.h, how
+// many there are in sizing.h.
 template <typename P>
 struct BasicPoolCore : PoolShape<P> {
   template <typename T>
@@ -170,9 +176,10 @@ struct BasicPoolCore : PoolShape<P> {
   // so that neither is judged by another's past: Live(), Limit(). Once Fini was
   // called, kFini, with one object more for Fini itself while that runs.
   alignas(kCacheLine) Atomic<uint64_t> population;
-  Freelist<P> retired;         // those that may be made again
-  Atomic<uint64_t> freezes;    // see magazine.h
-  Atomic<uint64_t> clearings;  // see occupancy.h
+  Freelist<P> retired;             // those that may be made again
+  Atomic<uint64_t> freezes;        // see magazine.h
+  Atomic<uint64_t> clearings;      // see occupancy.h
+  Atomic<uint32_t> lone_patience;  // see opening.h
   Atomic<uint64_t> drains;
   Atomic<uint64_t> grown;
 
@@ -197,6 +204,8 @@ struct BasicPoolCore : PoolShape<P> {
   uint32_t TakeAny(uint32_t here, bool grow) noexcept;
   uint32_t Search(uint32_t here, uint64_t state, uint64_t& pushes) noexcept;
   uint32_t TakeOpen(uint32_t here) noexcept;
+  void* TakeSpare(uint32_t place) noexcept;
+  void* PopShared(uint32_t here) noexcept;
   uint32_t TakeShared(uint32_t place, uint32_t most) noexcept;
   uint32_t TakeFresh(uint32_t here, bool grow) noexcept;
   uint32_t TakeInitial(ObjectRange<P>& range) noexcept;
@@ -210,16 +219,27 @@ struct BasicPoolCore : PoolShape<P> {
   void ClearEmptyPlaces() noexcept;
   uint64_t PushesTo(uint32_t place) const noexcept;
   uint64_t Pushes() noexcept;
+  uint64_t PushesToOthers(uint32_t place) noexcept;
+  bool IsSettled(uint32_t here, uint64_t state) noexcept;
   void CountMiss(uint32_t here) noexcept;
 
   // pushing.h
   void Cache(uint32_t index) noexcept;
   void Share(uint32_t index) noexcept;
+  void PushShared(void* object, uint32_t here, uint64_t state) noexcept;
   void PutInto(uint32_t place, uint32_t index) noexcept;
+  bool PutSpare(uint32_t place, void* object) noexcept;
+  void PutIntoList(uint32_t place, uint32_t index) noexcept;
   arch::RseqResult PutIntoRing(uint32_t here, uint32_t index) noexcept;
-  void EaseAt(uint64_t pushes) noexcept;
-  void Ease() noexcept;
+  void EaseAt(uint32_t here, uint64_t pushes) noexcept;
   uint32_t HomeOf(uint32_t index) const noexcept;
+
+  // opening.h
+  void Ease(uint32_t here) noexcept;
+  bool IsLone(uint32_t here) noexcept;
+  bool OpenFor(uint32_t cpu, uint64_t state) noexcept;
+  bool Bar(Atomic<int64_t>& word) noexcept;
+  void LiftBars(uint32_t cpu) noexcept;
 
   // closing.h
   struct FrozenWord {
@@ -234,6 +254,7 @@ struct BasicPoolCore : PoolShape<P> {
   void ConfirmFrozen(uint32_t cpu) noexcept;
   void Close(uint64_t bits) noexcept;
   bool Settle() noexcept;
+  void ShutSpares(uint64_t state) noexcept;
 
   // sizing.h
   uint32_t Make(uint32_t node, uint32_t count) noexcept;

@@ -23,6 +23,18 @@ uint32_t BasicPoolCore<P>::Here() const noexcept {
   return cpu < this->cpus ? cpu : this->cpus;
 }
 
+template <typename P>
+[[gnu::always_inline]] inline void* BasicPoolCore<P>::TakeSpare(
+    uint32_t place) noexcept {
+  Atomic<uint64_t>& spare = SlotOf(place).spare;
+  // Not worth taking the line for, when it is empty.
+  // A15 <- R15: then the list below is as who took it saw it, or newer.
+  if (spare.load(std::memory_order_acquire) == 0) return nullptr;
+  // A10 <- R10: the object as it was pushed.
+  // R15 -> A15: what we have seen pushed before.
+  return reinterpret_cast<void*>(spare.exchange(0, std::memory_order_acq_rel));
+}
+
 // Takes one object from where all can reach it, and up to `most` - 1 more into
 // this CPU's magazine.
 template <typename P>
@@ -37,15 +49,8 @@ template <typename P>
       for (uint32_t i = 1; i < count; ++i) Cache(taken[i]);
       if (count != 0) return taken[0];
     } else if (this->use_spare) {
-      // Not worth taking the line for, when it is empty.
-      // A15 <- R15: then the list below is as who took it saw it, or newer.
-      if (slot.spare.load(std::memory_order_acquire) != 0) {
-        // A10 <- R10: the object as it was pushed.
-        // R15 -> A15: what we have seen pushed before.
-        const uint32_t spare =
-            slot.spare.exchange(0, std::memory_order_acq_rel);
-        if (spare != 0) return spare - 1;
-      }
+      void* const spare = TakeSpare(place);
+      if (spare != nullptr) return Index(spare);
     }
   }
   return slot.freelist.Pop(this->links);
@@ -55,20 +60,42 @@ template <typename P>
 [[gnu::always_inline]] inline void BasicPoolCore<P>::CountMiss(
     uint32_t here) noexcept {
   if (this->use_magazines && P::CountMiss(this->magazines)) return;
-  // relaxed: statistic
-  SlotOf(here).misses.fetch_add(1, std::memory_order_relaxed);
+  Atomic<uint64_t>& misses = SlotOf(here).misses;
+  if (here < this->cpus) {
+    P::CountHere(misses);
+  } else {
+    // relaxed: a statistic
+    misses.fetch_add(1, std::memory_order_relaxed);
+  }
 }
 
 template <typename P>
 void* BasicPoolCore<P>::PopSlow() noexcept {
   const uint32_t here = Here();
+  if (this->use_spare && here < this->cpus) {
+    void* const spare = TakeSpare(here);
+    if (spare != nullptr) {
+      CheckPop(*this, spare);
+      return spare;
+    }
+  }
+  return PopShared(here);
+}
+
+template <typename P>
+[[gnu::noinline]] void* BasicPoolCore<P>::PopShared(uint32_t here) noexcept {
   // A4 <- R4, R11: who counted down had taken before.
   const uint64_t state = header().state.load(std::memory_order_acquire);
-  if (!IsOpen(state) && here < this->cpus && (state & kDying) == 0) {
+  if (retprobe::IsEmpty(state)) {
+    CountMiss(here);
+    return nullptr;
+  }
+  if (!IsOpenFor(state, here) && here < this->cpus && (state & kDying) == 0) {
     const uint32_t index = TakeShared(here, 1);
     if (index != kNoIndex) {
-      CheckPop(*this, index);
-      return Object(index);
+      void* const object = Object(index);
+      CheckPop(*this, object);
+      return object;
     }
   }
   return PopFurther(here, state);
@@ -79,30 +106,30 @@ template <typename P>
                                                      uint64_t state) noexcept {
   uint32_t index = kNoIndex;
   if ((state & kDying) == 0) {
-    if (IsOpen(state)) index = TakeOpen(here);
+    if (IsOpenFor(state, here)) index = TakeOpen(here);
     if (index == kNoIndex) index = TakeAny(here, /*grow=*/true);
   }
   if (index == kNoIndex) {
     CountMiss(here);
     return nullptr;
   }
-  CheckPop(*this, index);
-  return Object(index);
+  void* const object = Object(index);
+  CheckPop(*this, object);
+  return object;
 }
 
 // In an open pool a magazine that was frozen serves its CPU as a stack of the
 // slow path, until it is empty and thereby thawed.
 template <typename P>
 uint32_t BasicPoolCore<P>::TakeOpen(uint32_t here) noexcept {
-  if (here < this->cpus) {
-    const Magazine& magazine = MagazineOf(here);
-    // relaxed: TakeFrozen validates it
-    if (magazine.front.load(std::memory_order_relaxed) < 0 ||
-        magazine.count.load(std::memory_order_relaxed) < 0) {
-      ConfirmFrozen(here);
-      const uint32_t index = TakeFrozen(here);
-      if (index != kNoIndex) return index;
-    }
+  const Magazine& magazine = MagazineOf(here);
+  // relaxed: TakeFrozen validates it
+  if (magazine.front.load(std::memory_order_relaxed) < 0 ||
+      magazine.count.load(std::memory_order_relaxed) < 0) {
+    ConfirmFrozen(here);
+    const uint32_t index = TakeFrozen(here);
+    if (index != kNoIndex) return index;
+    LiftBars(here);
   }
   return TakeShared(here, this->batch);
 }
@@ -116,10 +143,10 @@ template <typename P>
 uint32_t BasicPoolCore<P>::TakeAny(uint32_t here, bool grow) noexcept {
   uint64_t pushes = 0;
   for (int round = 0; round < kMaxRounds; ++round) {
-    // A4: as in PopSlow.
+    // A4: as in PopShared.
     const uint64_t state = header().state.load(std::memory_order_acquire);
     if (retprobe::IsEmpty(state)) return kNoIndex;
-    if ((state & (kUnsettled | kFresh)) == 0 && IsStillEmpty(here)) {
+    if ((state & kFresh) == 0 && IsSettled(here, state) && IsStillEmpty(here)) {
       NothingFound(here, state);
       return kNoIndex;
     }
@@ -129,11 +156,10 @@ uint32_t BasicPoolCore<P>::TakeAny(uint32_t here, bool grow) noexcept {
       index = TakeFresh(here, grow);
     }
     if (index != kNoIndex) return index;
-    if ((state & kUnsettled) != 0 && Settle()) continue;
-    if (pushes == Pushes() && (round > 0 || !this->use_spare)) {
+    if (!IsSettled(here, state) && Settle()) continue;
+    if (pushes == Pushes()) {
       Slot<P>& slot = SlotOf(here);
-      // relaxed: only we, about, write it. Pools with spares come here each
-      // time, and are to count up.
+      // relaxed: only we, about, write it
       if (slot.empty_at.load(std::memory_order_relaxed) != pushes) {
         // R13 -> A13: the searches that found it.
         slot.empty_at.store(pushes, std::memory_order_release);
@@ -147,10 +173,23 @@ uint32_t BasicPoolCore<P>::TakeAny(uint32_t here, bool grow) noexcept {
   return kNoIndex;
 }
 
+// Whether no magazine holds anything that flags and counts do not know of, or
+// held at some moment of the call.
+template <typename P>
+bool BasicPoolCore<P>::IsSettled(uint32_t here, uint64_t state) noexcept {
+  if ((state & kUnsettled) == 0) return true;
+  if (!IsSoleFor(state, here) || !P::MagazineIsEmpty(this->magazines, here)) {
+    return false;
+  }
+  // A4: as in PopShared; not before the sequence. The pool was open for this
+  // CPU alone all the while.
+  const uint64_t now = header().state.load(std::memory_order_acquire);
+  return ((now ^ state) & kGenerationMask) == 0;
+}
+
 // Whether nothing was pushed since all places were seen empty.
 template <typename P>
 bool BasicPoolCore<P>::IsStillEmpty(uint32_t here) noexcept {
-  if (this->use_spare) return false;
   // A13 <- R13: our look is a later one.
   return SlotOf(here).empty_at.load(std::memory_order_acquire) == Pushes();
 }
@@ -160,7 +199,7 @@ template <typename P>
 uint32_t BasicPoolCore<P>::Search(uint32_t here, uint64_t state,
                                   uint64_t& pushes) noexcept {
   const Occupancy<P> occupied = occupancy();
-  const bool open = IsOpen(state);
+  const bool open = IsOpenFor(state, here);
   // Places that may hold objects, as far as the state knew.
   uint64_t left = (state & (kDying - 1)) / kOnePlace;
   const auto look = [&](uint32_t place) {
@@ -168,7 +207,7 @@ uint32_t BasicPoolCore<P>::Search(uint32_t here, uint64_t state,
     --left;
     pushes += PushesTo(place);
     const uint32_t index = TakeShared(place, open ? this->batch : 1);
-    if (index != kNoIndex || open) return index;
+    if (index != kNoIndex || (open && (state & kSole) == 0)) return index;
     return TakeFrozen(place);
   };
   const uint32_t depot = this->cpus + NodeOf(here);
@@ -207,16 +246,22 @@ uint64_t BasicPoolCore<P>::PushesTo(uint32_t place) const noexcept {
   return 1 + slot.ring.pushes() + slot.freelist.pushes();
 }
 
-// How many objects were pushed to all places that may hold some. Never less
-// than before, and more after every push.
+// How many objects were pushed to all places that may hold some, but `place`.
 template <typename P>
-uint64_t BasicPoolCore<P>::Pushes() noexcept {
+uint64_t BasicPoolCore<P>::PushesToOthers(uint32_t place) noexcept {
   const Occupancy<P> occupied = occupancy();
   uint64_t pushes = 0;
-  for (uint32_t place = 0; place < places(); ++place) {
-    if (occupied.MayHold(place)) pushes += PushesTo(place);
+  for (uint32_t i = 0; i < places(); ++i) {
+    if (i != place && occupied.MayHold(i)) pushes += PushesTo(i);
   }
-  return pushes + Clearings();
+  return pushes;
+}
+
+// How many were pushed to all of them. Never less than before, and more after
+// every push.
+template <typename P>
+uint64_t BasicPoolCore<P>::Pushes() noexcept {
+  return PushesToOthers(places()) + Clearings();
 }
 
 // Clearing a place takes its pushes out of the sum, but adds more to it; so
@@ -253,8 +298,8 @@ uint32_t BasicPoolCore<P>::TakeFresh(uint32_t here, bool grow) noexcept {
 
 template <typename P>
 uint32_t BasicPoolCore<P>::TakeInitial(ObjectRange<P>& range) noexcept {
-  const bool open = IsOpen(header().state.load(std::memory_order_relaxed));
-  uint32_t count = open ? this->batch : 1;
+  const uint64_t state = header().state.load(std::memory_order_relaxed);
+  uint32_t count = IsOpen(state) && (state & kSole) == 0 ? this->batch : 1;
   const uint32_t first = Advance(range, range.initial_end, count);
   for (uint32_t i = 1; i < count; ++i) Cache(first + i);
   return first;
@@ -322,8 +367,8 @@ bool BasicPoolCore<P>::IsPlaceEmpty(uint32_t place) noexcept {
   if (!this->use_magazines) return true;
   const Magazine& magazine = MagazineOf(place);
   // relaxed: whoever freezes marks the place afterwards
-  return magazine.front.load(std::memory_order_relaxed) >= 0 &&
-         magazine.count.load(std::memory_order_relaxed) >= 0;
+  return !IsFrozen(magazine.front.load(std::memory_order_relaxed)) &&
+         !IsFrozen(magazine.count.load(std::memory_order_relaxed));
 }
 
 }  // namespace retprobe

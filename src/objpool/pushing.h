@@ -3,6 +3,7 @@
 #define RETPROBE_OBJPOOL_PUSHING_H_
 
 #include "objpool/debug_checks.h"
+#include "objpool/opening.h"
 #include "objpool/pool_core.h"
 
 // What a push does when this CPU's magazine is full or the pool is closed: the
@@ -14,30 +15,58 @@ namespace retprobe {
 // How often a push tries anew that was preempted or moved to another CPU.
 inline constexpr int kMaxAttempts = 8;
 
+// Told how many objects were pushed to `here`, a place; calls Ease now and
+// then.
+template <typename P>
+[[gnu::always_inline]] inline void BasicPoolCore<P>::EaseAt(
+    uint32_t here, uint64_t pushes) noexcept {
+  if ((pushes & (this->calm_pushes - 1)) == 0 && this->closes) Ease(here);
+}
+
 template <typename P>
 [[gnu::always_inline]] inline void BasicPoolCore<P>::PutInto(
     uint32_t place, uint32_t index) noexcept {
-  Slot<P>& slot = SlotOf(place);
-  // relaxed: a guess
-  if (this->use_spare && place < this->cpus &&
-      slot.spare.load(std::memory_order_relaxed) == 0) {
-    // R10 -> A10: publishes the object. Should somebody have been faster, his
-    // goes on.
-    // S5 <-> S4: comes before the look at the flag (occupancy.h).
-    const uint32_t old =
-        slot.spare.exchange(index + 1, std::memory_order_seq_cst);
-    if (old != 0) slot.freelist.Push(this->links, old - 1);
-  } else {
-    slot.freelist.Push(this->links, index);
+  if (this->use_spare && place < this->cpus && PutSpare(place, Object(index))) {
+    return;
   }
-  occupancy().Mark(place);
+  PutIntoList(place, index);
 }
 
-// Told how many objects were pushed to some place; calls Ease now and then.
+// Makes an object the spare of CPU `place`. False: not now, it has one.
 template <typename P>
-[[gnu::always_inline]] inline void BasicPoolCore<P>::EaseAt(
-    uint64_t pushes) noexcept {
-  if ((pushes & (this->calm_pushes - 1)) == 0 && this->use_magazines) Ease();
+[[gnu::always_inline]] inline bool BasicPoolCore<P>::PutSpare(
+    uint32_t place, void* object) noexcept {
+  Atomic<uint64_t>& spare = SlotOf(place).spare;
+  Atomic<uint64_t>& state = header().state;
+  // relaxed, both: a guess
+  if ((state.load(std::memory_order_relaxed) & kUnsettled) == 0 ||
+      spare.load(std::memory_order_relaxed) != 0) {
+    return false;
+  }
+  // R10 -> A10: publishes the object. Should somebody have been faster, his
+  // goes on.
+  // S5 <-> S4: comes before the look at the flag (occupancy.h).
+  uint64_t other = spare.exchange(reinterpret_cast<uint64_t>(object),
+                                  std::memory_order_seq_cst);
+  occupancy().Mark(place);
+  if (other != 0) PutIntoList(place, Index(reinterpret_cast<void*>(other)));
+  // S6 <-> S7: who closed the pool sees our spare, or we that it is closed, and
+  // then the object is to be where pushes count.
+  if ((state.load(std::memory_order_seq_cst) & kUnsettled) == 0) {
+    // A10, R15: as in TakeSpare.
+    other = spare.exchange(0, std::memory_order_acq_rel);
+    if (other != 0) PutIntoList(place, Index(reinterpret_cast<void*>(other)));
+  }
+  return true;
+}
+
+template <typename P>
+[[gnu::noinline]] void BasicPoolCore<P>::PutIntoList(uint32_t place,
+                                                     uint32_t index) noexcept {
+  Freelist<P>& list = SlotOf(place).freelist;
+  list.Push(this->links, index);
+  occupancy().Mark(place);
+  EaseAt(place, list.pushes());
 }
 
 // Puts an object into the ring of CPU `here`, if this thread is on it and there
@@ -50,7 +79,7 @@ template <typename P>
       slot.ring.Push(here, EntriesOf(here), ring_mask(), index);
   if (result == arch::RseqResult::kDone) {
     occupancy().Mark(here);
-    EaseAt(slot.ring.pushes());
+    EaseAt(here, slot.ring.pushes());
   }
   return result;
 }
@@ -60,13 +89,24 @@ void BasicPoolCore<P>::PushSlow(void* object) noexcept {
   CheckPush(*this, object);
   // A12 <- R12: the limit that came with the shrinking.
   const uint64_t state = header().state.load(std::memory_order_acquire);
+  const uint32_t here = Here();
+  if (this->use_spare && (state & (kDying | kShrinking)) == 0 &&
+      here < this->cpus && PutSpare(here, object)) {
+    return;
+  }
+  PushShared(object, here, state);
+}
+
+template <typename P>
+[[gnu::noinline]] void BasicPoolCore<P>::PushShared(void* object, uint32_t here,
+                                                    uint64_t state) noexcept {
   const uint32_t index = Index(object);
   if ((state & (kDying | kShrinking)) != 0 && IsOneTooMany(state)) {
     Retire(index);
     return;
   }
+  if (IsOpenFor(state, here)) LiftBars(here);
   // What most pushes come to, without a call.
-  const uint32_t here = Here();
   if (here < this->cpus && !this->push_home) {
     if (!this->use_rseq) {
       PutInto(here, index);
@@ -91,7 +131,6 @@ template <typename P>
     const uint32_t home = HomeOf(index);
     if (home != NodeOf(here)) {
       PutInto(this->cpus + home, index);
-      EaseAt(SlotOf(this->cpus + home).freelist.pushes());
       return;
     }
   }
@@ -104,7 +143,6 @@ template <typename P>
     here = Here();
   }
   PutInto(here, index);
-  EaseAt(SlotOf(here).freelist.pushes());
 }
 
 // The node whose memory object `index` lies in.
@@ -113,24 +151,6 @@ uint32_t BasicPoolCore<P>::HomeOf(uint32_t index) const noexcept {
   uint32_t node = 0;
   while (node + 1 < this->nodes && index >= this->ranges[node].end) ++node;
   return node;
-}
-
-// Told now and then that objects are pushed; finds the end of a closed pool.
-template <typename P>
-[[gnu::noinline]] void BasicPoolCore<P>::Ease() noexcept {
-  // relaxed: the CAS validates it
-  uint64_t state = header().state.load(std::memory_order_relaxed);
-  if (IsOpen(state) || (state & (kDying | kShrinking)) != 0) return;
-  if ((state & kCalm) == 0) {
-    // relaxed: a hint
-    header().state.fetch_or(kCalm, std::memory_order_relaxed);
-    return;
-  }
-  // Unsettled before the first sequence can see the gate open. relaxed, both:
-  // nothing is published, and the next one who is calm tries again
-  header().state.compare_exchange_strong(
-      state, ((state & ~kCalm) | this->cpus | kUnsettled) + kOneGeneration,
-      std::memory_order_relaxed, std::memory_order_relaxed);
 }
 
 }  // namespace retprobe

@@ -22,9 +22,9 @@ struct Slot {
   Ring<P> ring;
 
   alignas(kCacheLine) Freelist<P> freelist;
-  // One object more, index + 1, for pools without a ring: an exchange costs
+  // One object more, its address, for pools without a ring: an exchange costs
   // half of a compare-and-swap that waits for what it compares.
-  Atomic<uint32_t> spare;
+  Atomic<uint64_t> spare;
 
   // Written by slow paths of this CPU (and, when a thread moves on in their
   // middle, of others).
@@ -32,6 +32,8 @@ struct Slot {
   Atomic<uint64_t> misses;
   Atomic<uint64_t> empty_at;  // Pushes() when all places were last seen empty
   Atomic<uint32_t> futile;    // pops since that found it so still
+  Atomic<uint32_t> alone;     // calls of Ease since `others` changed
+  Atomic<uint64_t> others;    // pushes to other places then
 };
 
 }  // namespace retprobe

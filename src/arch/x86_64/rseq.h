@@ -25,6 +25,31 @@ inline uint32_t RseqCpu(ptrdiff_t rseq) noexcept {
   return cpu;
 }
 
+// Whether this thread is on CPU `cpu` and both words of its magazine are 0 at
+// one moment.
+inline bool RseqMagazineIsEmpty(void* magazines, uint32_t cpu,
+                                ptrdiff_t rseq) noexcept {
+  asm volatile goto(RETPROBE_RSEQ_BEGIN("%%rcx")
+           "movl %%fs:4(%[rseq]), %%ecx\n\t"
+           "cmpl %[cpu], %%ecx\n\t"
+           "jne %l[no]\n\t"
+           "shlq %[shift], %%rcx\n\t"
+           "addq %[base], %%rcx\n\t"
+           "movq (%%rcx), %%rdx\n\t"
+           "orq %c[front](%%rcx), %%rdx\n\t"
+           "jnz %l[no]\n"
+           RETPROBE_RSEQ_END("71b")
+           :
+           : [base] "r"(magazines), [cpu] "r"(cpu), [rseq] "r"(rseq),
+             [shift] "i"(RETPROBE_MAGAZINE_SHIFT),
+             [front] "i"(RETPROBE_MAGAZINE_FRONT)
+           : "rcx", "rdx", "memory", "cc"
+           : no);
+  return true;
+no:
+  return false;
+}
+
 // Adds 1 to this CPU's misses. False: it has no magazine.
 inline bool RseqCountMiss(void* magazines, ptrdiff_t rseq) noexcept {
   asm volatile goto(RETPROBE_RSEQ_BEGIN("%%rcx")
@@ -45,6 +70,12 @@ inline bool RseqCountMiss(void* magazines, ptrdiff_t rseq) noexcept {
   return true;
 none:
   return false;
+}
+
+// Adds 1 in one instruction, which no other thread of this CPU can split; a
+// lock would cost more than a failing pop.
+inline void IncrementHere(uint64_t* count) noexcept {
+  asm volatile("incq %[count]" : [count] "+m"(*count) : : "cc");
 }
 
 enum class RseqResult : uint32_t {

@@ -5,6 +5,7 @@
 #include "arch/arch.h"
 #include "machine.h"
 #include "objpool/magazine.h"
+#include "objpool/state.h"
 
 namespace retprobe::proof {
 
@@ -49,7 +50,11 @@ struct Model {
         continue;
       }
       const int64_t count = magazine.count.load(std::memory_order_acquire);
-      if (static_cast<uint64_t>(count) >= header->capacity) return false;
+      // relaxed: any capacity is right
+      if (static_cast<uint64_t>(count) >=
+          header->capacity.load(std::memory_order_relaxed)) {
+        return false;
+      }
       if (Store(magazine.objects[count], value) &&
           Store(magazine.count, count + 1)) {
         return true;
@@ -78,6 +83,11 @@ struct Model {
         continue;
       }
       const int64_t count = magazine.count.load(std::memory_order_acquire);
+      if (count == 0 && magazine.front.load(std::memory_order_acquire) == 0) {
+        const uint64_t state = header->state.load(std::memory_order_acquire);
+        const uint64_t alone = kSole | kUnsettled | (cpu + 1);
+        if (IsEmpty(state ^ alone) && !Aborted()) return 0;
+      }
       if (count <= 0) return arch::kLookFurther;
       const uint64_t object =
           magazine.objects[count - 1].load(std::memory_order_acquire);
@@ -85,7 +95,15 @@ struct Model {
     }
   }
 
+  static bool MagazineIsEmpty(void* magazines, uint32_t cpu) {
+    Begin();
+    auto& magazine = static_cast<Magazine*>(magazines)[cpu];
+    return cpu == Cpu(true) &&
+           magazine.count.load(std::memory_order_acquire) == 0 &&
+           magazine.front.load(std::memory_order_acquire) == 0 && !Aborted();
+  }
   static bool CountMiss(void*) { return true; }
+  static void CountHere(Atomic<uint64_t>&) {}
 
   static arch::RseqResult RingPush(uint32_t cpu, Atomic<uint64_t>& tail,
                                    const Atomic<uint64_t>& head,
@@ -109,14 +127,18 @@ struct Model {
  private:
   static void Begin() { cpus[Thread()].aborted = false; }
 
+  static bool Aborted() {
+    Serve();
+    return cpus[Thread()].aborted;
+  }
+
   // A section's store, unless a membarrier came before.
   template <typename T>
   static bool Store(Atomic<T>& word, T value,
                     std::memory_order order = std::memory_order_release,
                     const char* file = __builtin_FILE(),
                     int line = __builtin_LINE()) {
-    Serve();
-    if (cpus[Thread()].aborted) return false;
+    if (Aborted()) return false;
     word.store(value, order, file, line);
     return true;
   }

@@ -49,6 +49,7 @@ class Pool {
     core_.ranges = &range_;
     core_.seals = nullptr;
     core_.idle_readable = true;
+    core_.watched = false;
     core_.steal = {kCpuAt, kPlaceOf, kFirstRing, kRings};
     core_.node_of_cpu = kNodeOfCpu;
     core_.init = nullptr;
@@ -66,9 +67,12 @@ class Pool {
     core_.growth_chunk = 1;
     core_.calm_pushes = 1;
     core_.futile_limit = 1;
+    core_.array_capacity = static_cast<uint32_t>(shape.capacity);
+    core_.sole_capacity = RETPROBE_MAGAZINE_SLOTS;
     core_.use_rseq = shape.rseq;
     core_.use_magazines = shape.rseq && shape.capacity != 0;
     core_.use_spare = shape.spare;
+    core_.closes = core_.use_magazines || core_.use_spare;
     core_.push_home = false;
     range_.begin = 0;
     range_.initial_end = shape.initial;
@@ -78,8 +82,8 @@ class Pool {
                            std::memory_order_relaxed);
     Core::Header& header = core_.header();
     header.cpus = core_.use_magazines ? kCpus : 0;
-    header.capacity = shape.capacity;
-    header.state.store(kFresh | (core_.use_magazines ? kCpus | kUnsettled : 0),
+    header.capacity.store(shape.capacity, std::memory_order_relaxed);
+    header.state.store(kFresh | header.cpus | (core_.closes ? kUnsettled : 0),
                        std::memory_order_relaxed);
     for (uint32_t i = 0; i < shape.initial; ++i) core_.Create(i);
     for (auto& entry : memory_.entries) entry.CheckOverwrites();

@@ -38,8 +38,12 @@
 #define RETPROBE_MAGAZINE_HEADER_CPUS -48
 #define RETPROBE_MAGAZINE_HEADER_MISSES -40
 
-// The bits of the state that say where objects may be; the rest counts.
+// The bits of the state that say where objects may be; the rest counts. Two of
+// them: magazines may hold objects that other CPUs have not looked at; only
+// that of the gate's last CPU may.
 #define RETPROBE_STATE_WHERE_BITS 40
+#define RETPROBE_STATE_UNSETTLED (1 << 16)
+#define RETPROBE_STATE_SOLE (1 << 19)
 
 #ifndef __ASSEMBLER__
 #include <cstddef>
@@ -124,18 +128,28 @@ inline uintptr_t ArrayPop(void* magazines, ptrdiff_t rseq) noexcept {
                "movq (%[cpu]), %[value]\n\t"
                "movq %[cpu], %[address]\n\t"
                "testq %[value], %[value]\n\t"
-               "jle 73f\n\t"
+               "jle 76f\n\t"
                "movq (%[cpu],%[value],8), %[object]\n\t"
                "decq %[value]\n\t"
                "jmp 77f\n"
+               // empty: and is it the only one that is in use?
+               "76:\torq %c[front](%[cpu]), %[value]\n\t"
+               "jnz 73f\n\t"
+               "movl %%fs:4(%[rseq]), %k[value]\n\t"
+               "addl %[sole], %k[value]\n\t"
+               "xorq %c[state](%[base]), %[value]\n\t"
+               "shlq %[counting], %[value]\n\t"
+               "jnz 73f\n\t"
+               "subq %[base], %[cpu]\n\t"
+               "jmp 78f\n"
                // closed: is there any object anywhere?
                "75:\tmovq %c[state](%[base]), %[value]\n\t"
                "shlq %[counting], %[value]\n\t"
                "jnz 73f\n\t"
                "cmpq %c[cpus](%[base]), %[cpu]\n\t"
                "jae 73f\n\t"
-               "shlq %[shift], %[cpu]\n\t"
-               "addq %c[misses](%[base]), %[cpu]\n\t"
+               "shlq %[shift], %[cpu]\n"
+               "78:\taddq %c[misses](%[base]), %[cpu]\n\t"
                "movq %[cpu], %[address]\n\t"
                "movq (%[address]), %[value]\n\t"
                "xorl %k[object], %k[object]\n\t"
@@ -149,6 +163,8 @@ inline uintptr_t ArrayPop(void* magazines, ptrdiff_t rseq) noexcept {
                  [cpus] "i"(RETPROBE_MAGAZINE_HEADER_CPUS),
                  [shift] "i"(RETPROBE_MAGAZINE_SHIFT),
                  [misses] "i"(RETPROBE_MAGAZINE_HEADER_MISSES),
+                 [front] "i"(RETPROBE_MAGAZINE_FRONT),
+                 [sole] "i"(RETPROBE_STATE_SOLE + RETPROBE_STATE_UNSETTLED + 1),
                  [counting] "i"(64 - RETPROBE_STATE_WHERE_BITS),
                  [further] "i"(kLookFurther)
                : "memory", "cc");
