@@ -8,7 +8,7 @@
 #include <type_traits>
 #include <utility>
 
-#include "retprobe/rethook.h"
+#include "retprobe/context.h"
 
 namespace retprobe {
 

@@ -9,9 +9,9 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
+#include "retprobe/context.h"
 #include "retprobe/export.h"
 #include "retprobe/handler.h"
-#include "retprobe/rethook.h"
 
 namespace retprobe {
 

@@ -6,7 +6,7 @@
 #include <cstdint>
 
 #include "agent/session.h"
-#include "retprobe/rethook.h"
+#include "retprobe/context.h"
 
 // The part of the agent that runs in every probed call. Its own file, compiled
 // without vector registers; it calls nothing of libc.

@@ -6,7 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "cli/json.h"
-#include "retprobe/rethook.h"
+#include "retprobe/context.h"
 
 namespace retprobe::cli {
 namespace {

@@ -7,7 +7,7 @@
 #include <cstdint>
 
 #include "arch/arch.h"
-#include "retprobe/rethook.h"
+#include "retprobe/context.h"
 
 // The structures that one probed call touches, outermost first: Site (one per
 // patched function) -> HandlerList (an immutable snapshot of who wants to know)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef RETPROBE_RETHOOK_H_
-#define RETPROBE_RETHOOK_H_
+#ifndef RETPROBE_CONTEXT_H_
+#define RETPROBE_CONTEXT_H_
 
 #include <cstddef>
 #include <cstdint>
@@ -92,4 +92,4 @@ class RETPROBE_API ReturnContext {
 
 }  // namespace retprobe
 
-#endif  // RETPROBE_RETHOOK_H_
+#endif  // RETPROBE_CONTEXT_H_
