@@ -13,6 +13,8 @@
 
 namespace retprobe {
 
+struct HookCore;
+
 // The return half of a return probe, for those who own the other half: a
 // framework that is called at functions' entries (mcount, XRay,
 // -finstrument-functions, LD_AUDIT) and wants to know when they end. The names
@@ -94,8 +96,8 @@ class RETPROBE_API Rethook {
     bool handler_leaves_vectors_alone = false;
   };
 
-  // One activation's, from TryGet until it ends.
-  struct Instance;
+  // One activation's, from TryGet until it ends. Opaque.
+  using Instance = ReturnInstance;
 
   // Errors: kInvalidArgument, an option is out of range, or there is no return
   //   handler; kFailedPrecondition, this thread has a hardware shadow stack;
@@ -185,14 +187,11 @@ class RETPROBE_API Rethook {
   // nobody takes or ends one. Takes time as FlushTask.
   size_t in_use() const noexcept;
 
-  // The implementation's.
-  struct Core;
-
  private:
-  Rethook(ReturnHandler handler, Core* core) noexcept;
+  Rethook(ReturnHandler handler, HookCore* core) noexcept;
 
   ReturnHandler handler_;
-  Core* core_;
+  HookCore* core_;
 };
 
 }  // namespace retprobe

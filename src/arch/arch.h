@@ -6,6 +6,7 @@
 #if defined(__x86_64__)
 #include "arch/x86_64/frame.h"
 #include "arch/x86_64/rseq.h"
+#include "arch/x86_64/slot.h"
 #include "arch/x86_64/syscall.h"
 #else
 #error "no return trampoline for this architecture; see src/README.md, Porting"

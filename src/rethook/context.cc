@@ -52,8 +52,9 @@ void SetVector(RegisterFrame* frame, int index, double value) {
 
 void* FunctionOf(const ReturnInstance* instance) {
   // relaxed: this thread took the instance.
-  return const_cast<void*>(
-      instance->list.load(std::memory_order_relaxed)->site->function);
+  const Site* site = instance->list.load(std::memory_order_relaxed)->site;
+  return const_cast<void*>(site != nullptr ? site->function
+                                           : instance->function);
 }
 
 void* FrameOf(const ReturnInstance* instance) {

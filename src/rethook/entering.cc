@@ -63,9 +63,7 @@ int32_t VectorLevel() {
   return __builtin_cpu_supports("avx") ? 1 : 0;
 }
 
-}  // namespace
-
-absl::Status PrepareTrampoline() {
+absl::Status Prepare() {
   absl::Status status = RegisterMembarrier(Membarrier::kMemory);
   if (status.ok() && RseqAvailable()) {
     status = RegisterMembarrier(Membarrier::kRseq);
@@ -78,6 +76,13 @@ absl::Status PrepareTrampoline() {
   retprobe_vector_level = VectorLevel();
   pthread_atfork(nullptr, nullptr, &ForgetOtherThreads);
   return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status PrepareTrampoline() {
+  static const absl::Status* const prepared = new absl::Status(Prepare());
+  return *prepared;
 }
 
 bool WaitForEntering() {

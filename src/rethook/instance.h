@@ -15,6 +15,7 @@
 namespace retprobe {
 
 struct HandlerList;
+struct SlotRecord;
 
 // The life of one probe as the hot path sees it. Freed only when no instance
 // refers to a list that names it.
@@ -96,8 +97,14 @@ struct ReturnInstance {
   // Where the activation returns to, and what rbx was: the trampoline keeps the
   // instance in rbx while the body runs.
   uint64_t return_address;
-  uint64_t saved_rbx;
-  const void* body;
+  union {
+    uint64_t saved_rbx;
+    SlotRecord* slot;  // of a Rethook's instance
+  };
+  union {
+    const void* body;
+    const void* function;  // of a Rethook's instance: what Hook was told
+  };
   uint64_t frame;  // the stack pointer at entry: 8 below the caller's
 
   // Non-null while the instance is out: what the reclaimer looks for. Set

@@ -6,8 +6,8 @@
 
 namespace retprobe {
 
-// Makes the trampoline ready for this machine and process; once, before the
-// first stub can be entered.
+// Makes the trampoline ready for this machine and process, before the first
+// stub can be entered. Later calls give the first one's answer.
 //
 // Errors: what RegisterMembarrier reports: without a membarrier no probe could
 //   ever be taken off safely.
@@ -18,6 +18,17 @@ absl::Status PrepareTrampoline();
 // out of use. Set-up only: makes system calls. False when the kernel no longer
 // lets us (a seccomp filter since): nothing may be freed.
 bool WaitForEntering();
+
+// Reserves the code slots of Rethooks (slots.h). Later calls give the first
+// one's answer.
+//
+// They are an ELF module of their own, written into memory and given to the
+// dynamic linker, because that is where every unwinder, debugger and profiler
+// looks for unwind tables; __register_frame is different, or nothing, in each.
+// It stays loaded: threads may return to a slot at any time.
+//
+// Errors: kResourceExhausted, kUnavailable, as Rethook::Create.
+absl::Status PrepareSlots();
 
 }  // namespace retprobe
 

@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Where a hooked function's return goes on, from its code slot (slot.h): runs
+// the handler, then goes where the function was to return to. As in
+// trampoline.S, callers may keep values in any register, so everything but flags
+// is preserved; CFA is the caller's stack pointer before its call.
+//
+//   CFA-8 return address   CFA-16 rbp   CFA-24 rbx   CFA-32 rax   CFA-40 rcx
+//   CFA-48 rdx   CFA-56 rsi   CFA-64 r11, stored by the slot
+//
+// A function that was entered through the slot's call returns to it by a paired
+// return, and the processor still expects one to the caller: `ret`. One whose
+// return address was replaced has used that expectation up (wrongly); another
+// `ret` would take the caller's own, and make every return further out a wrong
+// guess: `jmp`.
+
+#include "arch/x86_64/frame.h"
+#include "arch/x86_64/slot.h"
+#include "arch/x86_64/vectors.inc"
+
+// Undoes the frame: rsp = CFA - 8.
+.macro DROP_HOOKED_FRAME
+  movq %rbp, %rsp
+  .cfi_def_cfa_register %rsp
+  leaq 8(%rsp), %rsp
+  .cfi_adjust_cfa_offset -8
+  .irp r, r11, r10, r9, r8, rdi
+  popq %\r
+  .cfi_adjust_cfa_offset -8
+  .endr
+  leaq 56(%rsp), %rsp
+  .cfi_adjust_cfa_offset -56
+  movq -48(%rsp), %rsi
+  movq -40(%rsp), %rdx
+  movq -32(%rsp), %rcx
+  movq -24(%rsp), %rax
+  movq -16(%rsp), %rbx
+  .cfi_same_value %rbx
+  movq -8(%rsp), %rbp
+  .cfi_same_value %rbp
+.endm
+
+  .text
+  .globl retprobe_hooked_return
+  .hidden retprobe_hooked_return
+  .type retprobe_hooked_return, @function
+  .balign 64
+retprobe_hooked_return:  // r11 = SlotRecord, rsp = CFA
+  .cfi_startproc simple
+  .cfi_def_cfa %rsp, 0
+  // DW_CFA_expression of rip (16): DW_OP_breg11 + offset
+  .cfi_escape 0x10, 16, 2, 0x7b, RETPROBE_RECORD_RETURN_ADDRESS
+  endbr64
+  pushq RETPROBE_RECORD_RETURN_ADDRESS(%r11)
+  .cfi_def_cfa %rsp, 8
+  .cfi_offset %rip, -8
+  movq %rbp, -8(%rsp)
+  .cfi_offset %rbp, -16
+  movq %rbx, -16(%rsp)
+  .cfi_offset %rbx, -24
+  movq %rax, -24(%rsp)
+  movq %rcx, -32(%rsp)
+  movq %rdx, -40(%rsp)
+  movq %rsi, -48(%rsp)
+  leaq -56(%rsp), %rsp
+  .cfi_adjust_cfa_offset 56
+  .irp r, rdi, r8, r9, r10
+  pushq %\r
+  .cfi_adjust_cfa_offset 8
+  .endr
+  pushq 32(%rsp)  // r11
+  .cfi_adjust_cfa_offset 8
+  pushq $0
+  .cfi_adjust_cfa_offset 8
+  movq %rsp, %rbp  // a RegisterFrame
+  .cfi_def_cfa_register %rbp
+  andq $-64, %rsp
+  movq %r11, %rdi
+  movq %rbp, %rsi
+  testb $RETPROBE_RECORD_VECTORS_ALONE, RETPROBE_RECORD_FLAGS(%r11)
+  jz 1f
+  call retprobe_end_hooked
+  jmp 2f
+1:
+  subq $RETPROBE_VECTOR_AREA, %rsp
+  movq %rsp, RETPROBE_FRAME_VECTORS(%rbp)
+  RETPROBE_SAVE_VECTORS
+  call retprobe_end_hooked
+  movq %rax, %rcx
+  RETPROBE_RESTORE_VECTORS
+  movq %rcx, %rax
+2:  // al = RETPROBE_RECORD_FLAGS; the record may be another activation's
+  testb $RETPROBE_RECORD_CALLED, %al
+  jz 3f
+  .cfi_remember_state
+  DROP_HOOKED_FRAME
+  ret
+3:
+  .cfi_restore_state
+  DROP_HOOKED_FRAME
+  leaq 8(%rsp), %rsp
+  .cfi_adjust_cfa_offset -8
+  notrack jmp *-8(%rsp)  // there is no endbr64 at return addresses
+  .cfi_endproc
+  .size retprobe_hooked_return, . - retprobe_hooked_return
+
+  // Every unwinding of a hooked frame lands here for a moment: the slot's frame
+  // has the stack pointer and the CFA of its caller, whom unwinders cannot tell
+  // from it, and the record must not be given back while they read it. Goes on
+  // as if the caller had called _Unwind_Resume. rax = exception, rdx =
+  // SlotRecord.
+  .globl retprobe_hooked_landing_pad
+  .hidden retprobe_hooked_landing_pad
+  .type retprobe_hooked_landing_pad, @function
+retprobe_hooked_landing_pad:
+  .cfi_startproc simple
+  .cfi_def_cfa %rsp, 0
+  // DW_OP_breg1 (rdx) + offset
+  .cfi_escape 0x10, 16, 2, 0x71, RETPROBE_RECORD_RETURN_ADDRESS
+  endbr64
+  pushq RETPROBE_RECORD_RETURN_ADDRESS(%rdx)
+  .cfi_def_cfa %rsp, 8
+  .cfi_offset %rip, -8
+  pushq %rbp
+  .cfi_adjust_cfa_offset 8
+  .cfi_offset %rbp, -16
+  movq %rsp, %rbp
+  .cfi_def_cfa_register %rbp
+  pushq %rax
+  andq $-16, %rsp
+  movq %rdx, %rdi
+  call retprobe_end_unwound  // returns _Unwind_Resume
+  movq -8(%rbp), %rdi
+  leave
+  .cfi_def_cfa %rsp, 8
+  .cfi_same_value %rbp
+  jmp *%rax
+  .cfi_endproc
+  .size retprobe_hooked_landing_pad, . - retprobe_hooked_landing_pad
+
+  .section .note.GNU-stack, "", @progbits

@@ -1,0 +1,327 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "retprobe/rethook.h"
+
+#include <doctest/doctest.h>
+
+#include <atomic>
+#include <cstring>
+#include <memory>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "hooking.h"
+#include "rethook/slots.h"
+
+using retprobe::test::Hooking;
+using retprobe::test::Storage;
+
+RETPROBE_TEST_TARGET long leaf(long x) {
+  RETPROBE_TEST_ENTER();
+  return x * 3 + 1;
+}
+
+RETPROBE_TEST_TARGET double halved(double x) {
+  RETPROBE_TEST_ENTER();
+  return x / 2;
+}
+
+RETPROBE_TEST_TARGET long double precise(long x) {
+  RETPROBE_TEST_ENTER();
+  return static_cast<long double>(x) / 3;
+}
+
+RETPROBE_TEST_TARGET __int128 wide(long x) {
+  RETPROBE_TEST_ENTER();
+  return (static_cast<__int128>(x) << 64) + 7;
+}
+
+namespace retprobe {
+namespace {
+
+Rethook::Options WithHandler(ReturnHandler handler) {
+  Rethook::Options options;
+  options.return_handler = std::move(handler);
+  return options;
+}
+
+std::unique_ptr<Rethook> Create(Rethook::Options options) {
+  auto rethook = Rethook::Create(std::move(options));
+  REQUIRE_MESSAGE(rethook.ok(), rethook.status().ToString());
+  return *std::move(rethook);
+}
+
+// Makes `rethook` the one that targets ask, while it lives.
+struct Listening {
+  explicit Listening(Rethook& rethook) { test::g_rethook = &rethook; }
+  ~Listening() { test::g_rethook = nullptr; }
+};
+
+TEST_CASE("a handler sees the activation that it is told of") {
+  struct Seen {
+    void* function;
+    void* return_address;
+    void* frame;
+    void* data;
+    long result;
+    EndReason reason;
+  } seen = {};
+  auto options = WithHandler([&](ReturnContext& context) noexcept {
+    seen = {context.function(),
+            context.return_address(),
+            context.frame(),
+            context.data(),
+            static_cast<long>(context.result()),
+            context.reason()};
+    CHECK(context.argument(0) == 0);
+    CHECK(std::strcmp(static_cast<char*>(context.data()), "entered") == 0);
+  });
+  options.data_size = 100;
+  for (const Storage storage : test::kStorages) {
+    CAPTURE(test::NameOf(storage));
+    options.storage = storage;
+    auto copy = WithHandler([&](ReturnContext& context) noexcept {
+      options.return_handler.invoke()(options.return_handler.user(), context);
+    });
+    copy.data_size = 100;
+    copy.storage = storage;
+    const auto rethook = Create(std::move(copy));
+    Rethook::Instance* instance = rethook->TryGet();
+    REQUIRE(instance != nullptr);
+    std::strcpy(static_cast<char*>(Rethook::Data(instance)), "entered");
+    CHECK(reinterpret_cast<uintptr_t>(Rethook::Data(instance)) % 16 == 0);
+    CHECK(rethook->in_use() == 1);
+    // A call whose return address we know, by the target's own frame.
+    struct Call {
+      __attribute__((noinline)) static long Hooked(Rethook& rethook,
+                                                   Rethook::Instance* instance,
+                                                   void**& slot, void*& was) {
+        slot = static_cast<void**>(__builtin_frame_address(0)) + 1;
+        was = *slot;
+        rethook.Hook(instance, slot, reinterpret_cast<void*>(&leaf));
+        CHECK(*slot != was);
+        CHECK(Rethook::FindReturnAddress(*slot) == was);
+        CHECK(Rethook::FindReturnAddress(was) == was);
+        return 5;
+      }
+    };
+    void** slot;
+    void* was;
+    CHECK(Call::Hooked(*rethook, instance, slot, was) == 5);
+    CHECK(seen.function == reinterpret_cast<void*>(&leaf));
+    CHECK(seen.return_address == was);
+    CHECK(seen.frame == static_cast<void*>(slot + 1));
+    CHECK(seen.result == 5);
+    CHECK(seen.data != nullptr);
+    CHECK(seen.reason == EndReason::kReturned);
+    CHECK(rethook->in_use() == 0);
+  }
+}
+
+TEST_CASE("results of all kinds come through, and can be changed") {
+  std::atomic<bool> change{false};
+  const auto rethook = Create(WithHandler([&](ReturnContext& context) noexcept {
+    if (!change) return;
+    context.set_result(context.result() + 100);
+    context.set_result_high(context.result_high() + 1);
+    context.set_float_result(context.float_result() * 2);
+  }));
+  const Listening listening(*rethook);
+  CHECK(leaf(5) == 16);
+  CHECK(halved(5) == 2.5);
+  CHECK(precise(1) == 1.0L / 3);
+  CHECK(wide(3) == (static_cast<__int128>(3) << 64) + 7);
+  change = true;
+  CHECK(leaf(5) == 116);
+  CHECK(halved(5) == 5);
+  CHECK(precise(1) == 1.0L / 3);
+  CHECK(wide(3) == (static_cast<__int128>(4) << 64) + 107);
+}
+
+TEST_CASE("misses are counted by reason, and nothing is hooked then") {
+  for (const Storage storage : test::kStorages) {
+    CAPTURE(test::NameOf(storage));
+    Rethook::Options options;
+    std::atomic<Rethook*> self{nullptr};
+    int inner = 0;
+    options.return_handler = [&](ReturnContext&) noexcept {
+      if (self.load()->TryGet() == nullptr) ++inner;
+    };
+    options.maxactive = 2;
+    options.storage = storage;
+    const auto rethook = Create(std::move(options));
+    self = rethook.get();
+    const Listening listening(*rethook);
+    Rethook::Instance* a = rethook->TryGet();
+    Rethook::Instance* b = rethook->TryGet();
+    REQUIRE(a != nullptr);
+    REQUIRE(b != nullptr);
+    CHECK(a != b);
+    CHECK(rethook->TryGet() == nullptr);
+    CHECK(rethook->nmissed().empty == 1);
+    CHECK(rethook->in_use() == 2);
+    rethook->Recycle(b);
+    CHECK(leaf(1) == 4);
+    CHECK(inner == 1);
+    CHECK(rethook->nmissed().recursion == 1);
+    rethook->Recycle(a);
+    CHECK(rethook->in_use() == 0);
+    rethook->Stop();
+    CHECK(rethook->TryGet() == nullptr);
+    CHECK(rethook->nmissed().stopped == 1);
+    CHECK(rethook->nmissed().total() == 3);
+  }
+}
+
+TEST_CASE("options out of range are refused with what was expected") {
+  CHECK(Rethook::Create({}).status().message() == "Rethook: no return_handler");
+  const auto refused = [](auto change) {
+    Rethook::Options options = WithHandler([](ReturnContext&) noexcept {});
+    change(options);
+    return std::string(Rethook::Create(std::move(options)).status().message());
+  };
+  CHECK(refused([](auto& o) { o.data_size = 4097; }) ==
+        "Rethook: data_size is 4097; 0 .. 4096 bytes are possible");
+  CHECK(refused([](auto& o) { o.maxactive = -1; }) ==
+        "Rethook: maxactive is -1; 0 .. 2097152 are possible");
+  CHECK(refused([](auto& o) {
+          o.maxactive = 2000000;
+          o.storage = Storage::kShadowStack;
+        }) == "Rethook: maxactive is 2000000; 0 .. 1048576 are possible");
+}
+
+TEST_CASE("a thread has places for eight shadow stacks") {
+  std::vector<std::unique_ptr<Rethook>> rethooks;
+  const auto create = [] {
+    auto options = WithHandler([](ReturnContext&) noexcept {});
+    options.storage = Storage::kShadowStack;
+    return Rethook::Create(std::move(options));
+  };
+  for (int i = 0; i < 8; ++i) {
+    auto rethook = create();
+    REQUIRE(rethook.ok());
+    rethooks.push_back(*std::move(rethook));
+  }
+  CHECK(create().status().code() == absl::StatusCode::kResourceExhausted);
+  rethooks.pop_back();
+  CHECK(create().ok());
+}
+
+// Waits at `gate` in a hooked frame.
+std::atomic<int> g_inside{0};
+std::atomic<bool> g_gate{false};
+extern "C" __attribute__((noinline, noclone)) long waiting(long x) {
+  RETPROBE_TEST_ENTER();
+  ++g_inside;
+  while (!g_gate) std::this_thread::yield();
+  return x + 1;
+}
+
+TEST_CASE("activations that outlive their Rethook return, and free it") {
+  for (const Storage storage : test::kStorages) {
+    for (const int count : {1, 2, 8}) {
+      CAPTURE(test::NameOf(storage));
+      CAPTURE(count);
+      g_inside = 0;
+      g_gate = false;
+      std::atomic<int> handled{0};
+      auto options = WithHandler([&](ReturnContext&) noexcept { ++handled; });
+      options.storage = storage;
+      auto rethook = Create(std::move(options));
+      test::g_rethook = rethook.get();
+      std::vector<std::thread> threads;
+      std::atomic<int> right{0};
+      for (int i = 0; i < count; ++i) {
+        threads.emplace_back([&, i] { right += waiting(i) == i + 1; });
+      }
+      while (g_inside < count) std::this_thread::yield();
+      CHECK(rethook->in_use() == static_cast<size_t>(count));
+      test::g_rethook = nullptr;
+      rethook.reset();
+      const auto owned = [] {
+        int owned = 0;
+        ForEachRecord([&](SlotRecord& record) { owned += record.owner != 0; });
+        return owned;
+      };
+      CHECK(owned() == count);
+      g_gate = true;
+      for (std::thread& thread : threads) thread.join();
+      CHECK(right == count);
+      CHECK(handled == 0);
+      CHECK(owned() == 0);
+    }
+  }
+}
+
+TEST_CASE("no handler runs once Stop has returned") {
+  for (const Storage storage : test::kStorages) {
+    for (const int count : {1, 2, 8}) {
+      CAPTURE(test::NameOf(storage));
+      CAPTURE(count);
+      for (int round = 0; round < 20; ++round) {
+        std::atomic<bool> stopped{false};
+        std::atomic<int> late{0};
+        auto options = WithHandler([&](ReturnContext&) noexcept {
+          for (int i = 0; i < 100; ++i) asm volatile("pause");
+          if (stopped) ++late;
+        });
+        options.storage = storage;
+        const auto rethook = Create(std::move(options));
+        std::atomic<bool> end{false};
+        std::atomic<int> wrong{0};
+        std::atomic<int> ready{0};
+        const Listening listening(*rethook);
+        std::vector<std::thread> threads;
+        for (int i = 0; i < count; ++i) {
+          threads.emplace_back([&] {
+            for (long x = 0; !end; ++x) {
+              if (leaf(x) != x * 3 + 1) ++wrong;
+              if (x == 10) ++ready;
+            }
+          });
+        }
+        while (ready < count) std::this_thread::yield();
+        rethook->Stop();
+        stopped = true;
+        std::this_thread::yield();
+        end = true;
+        for (std::thread& thread : threads) thread.join();
+        CHECK(late == 0);
+        CHECK(wrong == 0);
+        CHECK(rethook->in_use() == 0);
+      }
+    }
+  }
+}
+
+TEST_CASE("a dead thread's activations are flushed, and heard of") {
+  for (const Storage storage : test::kStorages) {
+    for (const int count : {1, 2, 8}) {
+      CAPTURE(test::NameOf(storage));
+      CAPTURE(count);
+      Hooking hooking(storage);
+      std::vector<Rethook::Task> tasks(count);
+      std::vector<std::thread> threads;
+      for (int i = 0; i < count; ++i) {
+        threads.emplace_back([&, i] {
+          tasks[i] = Rethook::CurrentTask();
+          // Frames that nobody will return from: their return addresses are
+          // hooked in what is not a stack.
+          void* frames[10] = {};
+          for (void*& frame : frames) test::Enter(&frame);
+        });
+      }
+      for (std::thread& thread : threads) thread.join();
+      CHECK(hooking.rethook().in_use() == static_cast<size_t>(10 * count));
+      for (const Rethook::Task task : tasks) {
+        CHECK(hooking.rethook().FlushTask(task) == 10);
+        CHECK(hooking.rethook().FlushTask(task) == 0);
+      }
+      CHECK(hooking.abandoned() == 10 * count);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace retprobe
