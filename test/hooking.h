@@ -19,7 +19,7 @@ namespace retprobe::test {
 
 using Storage = Rethook::Storage;
 
-inline const char* NameOf(Storage storage) {
+inline std::string NameOf(Storage storage) {
   switch (storage) {
     case Storage::kPool:
       return "pool";

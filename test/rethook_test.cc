@@ -103,7 +103,9 @@ TEST_CASE("a handler sees the activation that it is told of") {
         CHECK(*slot != was);
         CHECK(Rethook::FindReturnAddress(*slot) == was);
         CHECK(Rethook::FindReturnAddress(was) == was);
-        return 5;
+        long result = 5;
+        asm volatile("" : "+r"(result));
+        return result;
       }
     };
     void** slot;

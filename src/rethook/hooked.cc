@@ -144,7 +144,8 @@ SlotRecord& Arm(HookCore& core, ReturnInstance* instance, void** return_address,
                 void* function, uint32_t flags) {
   SlotRecord& record = *instance->slot;
   record.return_address = reinterpret_cast<uint64_t>(*return_address);
-  record.flags = core.record_flags | flags;
+  record.code = core.code;
+  record.flags = flags;
   instance->return_address = record.return_address;
   instance->frame = reinterpret_cast<uint64_t>(return_address);
   instance->function = function;

@@ -22,7 +22,7 @@ struct HookCore {
   std::atomic<bool> dead{false};
 
   HookStorage storage;
-  uint32_t record_flags;  // of SlotRecord
+  const void* code;  // where its slots go on
   void (*handler)(void* user, ReturnContext& context);
   void* user;
 
@@ -91,6 +91,7 @@ inline bool IsOf(const SlotRecord& record, const HookCore& core) {
 extern "C" {
 // Code (src/arch).
 void retprobe_hooked_return();
+void retprobe_hooked_return_bare();
 void retprobe_hooked_landing_pad();
 
 // Runs the handler and gives the instance back. Returns SlotRecord::flags.

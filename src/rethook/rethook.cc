@@ -147,7 +147,8 @@ absl::Status Furnish(const Rethook::Options& options, HookCore& core) {
       core.storage = HookStorage::kMalloc;
       core.take = TakeFromHeap;
       core.give = GiveToHeap;
-      core.record_flags = 0;  // free() may change vector registers
+      // free() may change vector registers.
+      core.code = reinterpret_cast<const void*>(&retprobe_hooked_return);
       return absl::OkStatus();
   }
   return absl::InvalidArgumentError("Rethook: storage is none of Storage");
@@ -172,8 +173,9 @@ absl::StatusOr<std::unique_ptr<Rethook>> Rethook::Create(Options options) {
   static std::atomic<uint64_t> serials{0};
   // relaxed: a number
   core->serial = serials.fetch_add(1, std::memory_order_relaxed) + 1;
-  core->record_flags =
-      options.handler_leaves_vectors_alone ? RETPROBE_RECORD_VECTORS_ALONE : 0;
+  core->code = reinterpret_cast<const void*>(
+      options.handler_leaves_vectors_alone ? &retprobe_hooked_return_bare
+                                           : &retprobe_hooked_return);
   core->maxactive = options.maxactive;
   status = Furnish(options, *core);
   if (!status.ok()) {

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "rethook/slots.h"
 
-#include "rethook/hooked.h"
-
 namespace retprobe {
 namespace {
 
@@ -48,9 +46,7 @@ SlotRecord* TakeNew() {
   } while (!g_slots.used.compare_exchange_weak(number, number + 1,
                                                std::memory_order_relaxed,
                                                std::memory_order_relaxed));
-  SlotRecord* record = RecordNumber(number);
-  record->code = reinterpret_cast<const void*>(&retprobe_hooked_return);
-  return record;
+  return RecordNumber(number);
 }
 
 }  // namespace

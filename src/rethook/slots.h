@@ -18,7 +18,7 @@ struct ReturnInstance;
 // unmapped, so that whoever looks at all of them needs no lock.
 struct alignas(64) SlotRecord {
   uint64_t return_address;     // also read by unwinders
-  const void* code;            // retprobe_hooked_return
+  const void* code;            // where the slot goes on
   uint32_t flags;              // RETPROBE_RECORD_*
   std::atomic<uint32_t> next;  // while free: number + 1 of the next free one
   ReturnInstance* instance;

@@ -18,34 +18,14 @@
 #include "arch/x86_64/slot.h"
 #include "arch/x86_64/vectors.inc"
 
-// Undoes the frame: rsp = CFA - 8.
-.macro DROP_HOOKED_FRAME
-  movq %rbp, %rsp
-  .cfi_def_cfa_register %rsp
-  leaq 8(%rsp), %rsp
-  .cfi_adjust_cfa_offset -8
-  .irp r, r11, r10, r9, r8, rdi
-  popq %\r
-  .cfi_adjust_cfa_offset -8
-  .endr
-  leaq 56(%rsp), %rsp
-  .cfi_adjust_cfa_offset -56
-  movq -48(%rsp), %rsi
-  movq -40(%rsp), %rdx
-  movq -32(%rsp), %rcx
-  movq -24(%rsp), %rax
-  movq -16(%rsp), %rbx
-  .cfi_same_value %rbx
-  movq -8(%rsp), %rbp
-  .cfi_same_value %rbp
-.endm
-
-  .text
-  .globl retprobe_hooked_return
-  .hidden retprobe_hooked_return
-  .type retprobe_hooked_return, @function
+// Where slots go on, one for each way of keeping vector registers: r11 =
+// SlotRecord, rsp = CFA. Between save and restore rbp is a RegisterFrame.
+.macro HOOKED_RETURN name
+  .globl \name
+  .hidden \name
+  .type \name, @function
   .balign 64
-retprobe_hooked_return:  // r11 = SlotRecord, rsp = CFA
+\name:
   .cfi_startproc simple
   .cfi_def_cfa %rsp, 0
   // DW_CFA_expression of rip (16): DW_OP_breg11 + offset
@@ -72,24 +52,42 @@ retprobe_hooked_return:  // r11 = SlotRecord, rsp = CFA
   .cfi_adjust_cfa_offset 8
   pushq $0
   .cfi_adjust_cfa_offset 8
-  movq %rsp, %rbp  // a RegisterFrame
+  movq %rsp, %rbp
   .cfi_def_cfa_register %rbp
   andq $-64, %rsp
+.endm
+
+.macro END_HOOKED
   movq %r11, %rdi
   movq %rbp, %rsi
-  testb $RETPROBE_RECORD_VECTORS_ALONE, RETPROBE_RECORD_FLAGS(%r11)
-  jz 1f
   call retprobe_end_hooked
-  jmp 2f
-1:
-  subq $RETPROBE_VECTOR_AREA, %rsp
-  movq %rsp, RETPROBE_FRAME_VECTORS(%rbp)
-  RETPROBE_SAVE_VECTORS
-  call retprobe_end_hooked
-  movq %rax, %rcx
-  RETPROBE_RESTORE_VECTORS
-  movq %rcx, %rax
-2:  // al = RETPROBE_RECORD_FLAGS; the record may be another activation's
+.endm
+
+// rsp = CFA - 8.
+.macro DROP_HOOKED_FRAME
+  movq %rbp, %rsp
+  .cfi_def_cfa_register %rsp
+  leaq 8(%rsp), %rsp
+  .cfi_adjust_cfa_offset -8
+  .irp r, r11, r10, r9, r8, rdi
+  popq %\r
+  .cfi_adjust_cfa_offset -8
+  .endr
+  leaq 56(%rsp), %rsp
+  .cfi_adjust_cfa_offset -56
+  movq -48(%rsp), %rsi
+  movq -40(%rsp), %rdx
+  movq -32(%rsp), %rcx
+  movq -24(%rsp), %rax
+  movq -16(%rsp), %rbx
+  .cfi_same_value %rbx
+  movq -8(%rsp), %rbp
+  .cfi_same_value %rbp
+.endm
+
+// Goes to where the function was to return to. al = what retprobe_end_hooked
+// said; the record may be another activation's by now.
+.macro LEAVE_HOOKED name
   testb $RETPROBE_RECORD_CALLED, %al
   jz 3f
   .cfi_remember_state
@@ -102,7 +100,24 @@ retprobe_hooked_return:  // r11 = SlotRecord, rsp = CFA
   .cfi_adjust_cfa_offset -8
   notrack jmp *-8(%rsp)  // there is no endbr64 at return addresses
   .cfi_endproc
-  .size retprobe_hooked_return, . - retprobe_hooked_return
+  .size \name, . - \name
+.endm
+
+  .text
+HOOKED_RETURN retprobe_hooked_return
+  subq $RETPROBE_VECTOR_AREA, %rsp
+  movq %rsp, RETPROBE_FRAME_VECTORS(%rbp)
+  RETPROBE_SAVE_VECTORS
+  END_HOOKED
+  movq %rax, %rcx
+  RETPROBE_RESTORE_VECTORS
+  movq %rcx, %rax
+LEAVE_HOOKED retprobe_hooked_return
+
+// The handler leaves vector registers alone.
+HOOKED_RETURN retprobe_hooked_return_bare
+  END_HOOKED
+LEAVE_HOOKED retprobe_hooked_return_bare
 
   // Every unwinding of a hooked frame lands here for a moment: the slot's frame
   // has the stack pointer and the CFA of its caller, whom unwinders cannot tell

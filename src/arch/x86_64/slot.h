@@ -15,10 +15,8 @@
 #define RETPROBE_RECORD_CODE 8
 #define RETPROBE_RECORD_FLAGS 16
 
-// The handler leaves vector registers alone.
-#define RETPROBE_RECORD_VECTORS_ALONE 1
 // The slot was entered by its call, so that its return is to be a `ret`.
-#define RETPROBE_RECORD_CALLED 2
+#define RETPROBE_RECORD_CALLED 1
 
 // Where a slot keeps the function's r11, below the caller's stack pointer.
 #define RETPROBE_SLOT_R11 -64
