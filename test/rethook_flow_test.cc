@@ -2,104 +2,21 @@
 //
 // Hooked frames and everything that can happen to one, with each storage and 1,
 // 2 and 8 threads. ~Hooking sees that entries equal endings and that no
-// instance is out.
+// instance is out. Unwinding is in rethook_unwind_test.cc.
 #include <doctest/doctest.h>
-#include <execinfo.h>
 #include <pthread.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <ucontext.h>
 
+#include <algorithm>
 #include <atomic>
-#include <stdexcept>
-#include <string>
 #include <thread>
+#include <tuple>
 #include <vector>
 
 #include "hooking.h"
 #include "signal_storm.h"
-
-namespace {
-
-thread_local int t_destroyed;
-std::atomic<int> g_destroyed{0};
-struct Local {
-  ~Local() {
-    ++t_destroyed;
-    ++g_destroyed;
-  }
-};
-
-}  // namespace
-
-RETPROBE_TEST_TARGET long thrower(long x) {
-  RETPROBE_TEST_ENTER();
-  if (x > 3) throw std::runtime_error("boom");
-  return x;
-}
-
-RETPROBE_TEST_TARGET long passer(long depth) {
-  RETPROBE_TEST_ENTER();
-  Local local;
-  asm volatile("");
-  return depth == 0 ? thrower(9) + 1 : passer(depth - 1) + 1;
-}
-
-RETPROBE_TEST_TARGET long rethrower(long x) {
-  RETPROBE_TEST_ENTER();
-  try {
-    return thrower(x) + 1;
-  } catch (const std::exception&) {
-    throw;
-  }
-}
-
-// Throws and catches while it is being unwound itself.
-struct Nested {
-  ~Nested() {
-    try {
-      thrower(5);
-    } catch (const std::exception&) {
-      ++t_destroyed;
-    }
-  }
-};
-
-RETPROBE_TEST_TARGET long nesting(long x) {
-  RETPROBE_TEST_ENTER();
-  Nested nested;
-  return thrower(x) + 1;
-}
-
-RETPROBE_TEST_TARGET long leaver(long depth) {
-  RETPROBE_TEST_ENTER();
-  Local local;
-  if (depth < 0) return 0;
-  if (depth == 0) pthread_exit(nullptr);
-  return leaver(depth - 1) + 1;
-}
-
-std::atomic<int> g_cancelable{0};
-RETPROBE_TEST_TARGET long canceled(long depth) {
-  RETPROBE_TEST_ENTER();
-  Local local;
-  if (depth < 0) return 0;
-  if (depth > 0) return canceled(depth - 1) + 1;
-  ++g_cancelable;
-  for (;;) pthread_testcancel();
-}
-
-RETPROBE_TEST_TARGET int tracer(void** frames, int size) {
-  RETPROBE_TEST_ENTER();
-  return backtrace(frames, size) + 0 * printf("%s", "");
-}
-
-RETPROBE_TEST_TARGET int trace_caller(void** frames, int size) {
-  RETPROBE_TEST_ENTER();
-  const int n = tracer(frames, size);
-  asm volatile("");
-  return n;
-}
 
 RETPROBE_TEST_TARGET long recursive(long depth) {
   RETPROBE_TEST_ENTER();
@@ -116,14 +33,8 @@ RETPROBE_TEST_TARGET long tail_odd(long n) {
 }
 RETPROBE_TEST_TARGET long tail_even(long n) {
   RETPROBE_TEST_ENTER();
-  if (n == -1) throw std::runtime_error("at the end of a chain");
   return n == 0 ? 0 : tail_odd(n - 1);
 }
-RETPROBE_TEST_TARGET long tail_thrower(long n) {
-  RETPROBE_TEST_ENTER();
-  return n == 0 ? tail_even(-1) : tail_thrower(n - 1);
-}
-
 RETPROBE_TEST_TARGET long in_storm(long x) {
   RETPROBE_TEST_ENTER();
   return x + 1;
@@ -136,153 +47,6 @@ using test::ForStoragesAndThreads;
 using test::Hooking;
 using test::Storage;
 
-template <typename F>
-bool Throws(F f) {
-  try {
-    f();
-  } catch (const std::exception&) {
-    return true;
-  }
-  return false;
-}
-
-TEST_CASE("an exception reaches the direct caller of a hooked function") {
-  std::atomic<int> wrong{0};
-  ForStoragesAndThreads([&](Hooking& hooking) {
-    for (int i = 0; i < 200; ++i) {
-      wrong += Throws([] { thrower(1); });
-      wrong += !Throws([] { thrower(5); });
-    }
-    CHECK(hooking.unwound() > 0);
-  });
-  CHECK(wrong == 0);
-}
-
-TEST_CASE("an exception passes many hooked frames and runs destructors") {
-  std::atomic<int> wrong{0};
-  ForStoragesAndThreads([&](Hooking&) {
-    t_destroyed = 0;
-    for (int i = 0; i < 20; ++i) wrong += !Throws([] { passer(20); });
-    wrong += t_destroyed != 20 * 21;
-  });
-  CHECK(wrong == 0);
-}
-
-TEST_CASE("an exception can be rethrown, and others thrown meanwhile") {
-  std::atomic<int> wrong{0};
-  ForStoragesAndThreads([&](Hooking&) {
-    t_destroyed = 0;
-    for (int i = 0; i < 50; ++i) {
-      wrong += !Throws([] { rethrower(9); });
-      wrong += !Throws([] { nesting(9); });
-    }
-    wrong += t_destroyed != 50;
-  });
-  CHECK(wrong == 0);
-}
-
-TEST_CASE("100,000 throws bring every instance back") {
-  Hooking hooking(Storage::kPool);
-  int caught = 0;
-  for (int i = 0; i < 100000; ++i) caught += Throws([] { thrower(5); });
-  CHECK(caught == 100000);
-  CHECK(hooking.unwound() == 100000);
-}
-
-// The ends of threads, which std::thread would not survive.
-void JoinAll(const std::vector<pthread_t>& threads) {
-  for (const pthread_t thread : threads) pthread_join(thread, nullptr);
-}
-
-TEST_CASE("pthread_exit leaves through hooked frames") {
-  for (const Storage storage : test::kStorages) {
-    for (const int count : {1, 2, 8}) {
-      CAPTURE(test::NameOf(storage));
-      CAPTURE(count);
-      Hooking hooking(storage);
-      g_destroyed = 0;
-      std::vector<pthread_t> threads(count);
-      for (pthread_t& thread : threads) {
-        pthread_create(
-            &thread, nullptr,
-            [](void*) -> void* {
-              Local local;
-              leaver(10);
-              return nullptr;
-            },
-            nullptr);
-      }
-      JoinAll(threads);
-      CHECK(g_destroyed == 12 * count);
-      CHECK(hooking.unwound() == 11 * count);
-    }
-  }
-}
-
-TEST_CASE("threads can be cancelled in hooked functions") {
-  for (const Storage storage : test::kStorages) {
-    for (const int count : {1, 2, 8}) {
-      CAPTURE(test::NameOf(storage));
-      CAPTURE(count);
-      Hooking hooking(storage);
-      g_destroyed = 0;
-      g_cancelable = 0;
-      std::vector<pthread_t> threads(count);
-      for (pthread_t& thread : threads) {
-        pthread_create(
-            &thread, nullptr,
-            [](void*) -> void* {
-              canceled(3);
-              return nullptr;
-            },
-            nullptr);
-      }
-      while (g_cancelable < count) sched_yield();
-      for (const pthread_t thread : threads) pthread_cancel(thread);
-      JoinAll(threads);
-      CHECK(g_destroyed == 4 * count);
-      CHECK(hooking.unwound() == 4 * count);
-    }
-  }
-}
-
-TEST_CASE("backtrace sees through slots to the same callers") {
-  void* plain[64];
-  const int n = trace_caller(plain, 64);
-  ForStoragesAndThreads([](Hooking&) {});
-  for (const Storage storage : test::kStorages) {
-    Hooking hooking(storage);
-    void* hooked[64];
-    const int m = trace_caller(hooked, 64);
-    REQUIRE(m == n + 2);  // a slot for each hooked frame
-    for (int i = 1; i < n - 2; ++i) CHECK(plain[n - i] == hooked[m - i]);
-    // Who cannot unwind through slots can ask.
-    int slots = 0;
-    for (int i = 0; i < m; ++i) {
-      slots += Rethook::FindReturnAddress(hooked[i]) != hooked[i];
-    }
-    CHECK(slots == 2);
-  }
-}
-
-TEST_CASE("a handler can be looked at by backtrace, too") {
-  static void* seen[64];
-  static int depth;
-  Rethook::Options options;
-  options.return_handler = [](ReturnContext&) noexcept {
-    depth = backtrace(seen, 64);
-  };
-  auto rethook = Rethook::Create(std::move(options));
-  REQUIRE(rethook.ok());
-  void* plain[64];
-  const int n = backtrace(plain, 64);
-  test::g_rethook = rethook->get();
-  in_storm(1);
-  test::g_rethook = nullptr;
-  REQUIRE(depth > n);
-  for (int i = 1; i < n - 1; ++i) CHECK(plain[n - i] == seen[depth - i]);
-}
-
 TEST_CASE(
     "hooked functions nest, recurse and call each other in tail position") {
   std::atomic<int> wrong{0};
@@ -293,7 +57,6 @@ TEST_CASE(
       wrong += tail_odd(40) != 1;
       wrong += tail_even(41) != 1;
       wrong += recursive(1000) != 1000;
-      wrong += !Throws([] { tail_thrower(10); });
     }
   });
   CHECK(wrong == 0);
