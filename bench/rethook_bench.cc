@@ -14,11 +14,13 @@
 
 #include "absl/strings/str_cat.h"
 #include "attach_many.h"
+#include "hooked.h"
 #include "instrumented.h"
 #include "retprobe/return_probe.h"
 #include "target.h"
 #include "throw.h"
 #include "uretprobe.h"
+#include "waiting.h"
 #if RETPROBE_BENCH_XRAY
 #include "xray.h"
 #endif
@@ -26,6 +28,7 @@
 namespace {
 
 using retprobe::EntryContext;
+using retprobe::Rethook;
 using retprobe::ReturnContext;
 using retprobe::ReturnProbe;
 using retprobe::ReturnProbeOptions;
@@ -198,6 +201,89 @@ void AttachLoop(benchmark::State& state) {
   state.counters["bytes_per_probe"] = bytes;
 }
 
+struct NamedStorage {
+  const char* name;
+  Rethook::Storage storage;
+};
+constexpr NamedStorage kStorages[] = {
+    {"pool", Rethook::Storage::kPool},
+    {"shadow_stack", Rethook::Storage::kShadowStack},
+    {"malloc", Rethook::Storage::kMalloc},
+};
+
+template <int kStorage, bool kVectorsAlone>
+void SetupHooked(const benchmark::State&) {
+  const absl::Status status =
+      HookReturns(kStorages[kStorage].storage, kVectorsAlone);
+  g_error = status.ok() ? "" : status.ToString();
+}
+
+void TeardownHooked(const benchmark::State&) {
+  UnhookReturns();
+  g_error.clear();
+}
+
+template <Function kFunction, int kStorage, bool kVectorsAlone>
+void RegisterHooked(const std::string& name) {
+  ForThreads([&name] {
+    return benchmark::RegisterBenchmark(name.c_str(), CallLoop<kFunction>)
+        ->Setup(SetupHooked<kStorage, kVectorsAlone>)
+        ->Teardown(TeardownHooked);
+  });
+}
+
+void RegisterRethook() {
+  RegisterUnprobed<TargetHooked>("call/hooked/off");
+  RegisterHooked<TargetHooked, 0, true>("call/hooked/pool/vectors_alone");
+  RegisterHooked<TargetHooked, 0, false>("call/hooked/pool/all_vectors");
+  RegisterHooked<TargetHooked, 1, true>(
+      "call/hooked/shadow_stack/vectors_alone");
+  RegisterHooked<TargetHooked, 2, false>("call/hooked/malloc/all_vectors");
+  RegisterUnprobed<TargetHookedByCall>("call/hooked_by_call/off");
+  RegisterHooked<TargetHookedByCall, 0, true>(
+      "call/hooked_by_call/pool/vectors_alone");
+}
+
+// A child for each; memory does not vary from one to the next.
+void WaitingLoop(benchmark::State& state, WaitingCase waiting) {
+  WaitingResult result;
+  for (auto _ : state) result = WaitInChild(waiting);
+  if (!result.error.empty()) {
+    state.SkipWithError(result.error.c_str());
+    return;
+  }
+  state.counters["fixed_kib"] = result.fixed_bytes / 1024;
+  state.counters["waiting_kib"] = result.waiting_bytes / 1024;
+  state.counters["bytes_per_thread"] = result.waiting_bytes / waiting.threads;
+  state.counters["hooked"] = result.hooked;
+  state.counters["missed"] = result.missed;
+}
+
+void RegisterWaiting(const NamedStorage& storage, int threads, int depth,
+                     int maxactive) {
+  std::string name = absl::StrCat("waiting/", storage.name,
+                                  "/waiting:", threads, "/depth:", depth);
+  if (maxactive != 0) absl::StrAppend(&name, "/maxactive:", maxactive);
+  const WaitingCase waiting = {storage.storage, threads, depth, maxactive};
+  benchmark::RegisterBenchmark(
+      name.c_str(),
+      [waiting](benchmark::State& state) { WaitingLoop(state, waiting); })
+      ->Iterations(1)
+      ->Repetitions(1)
+      ->Unit(benchmark::kMillisecond);
+}
+
+void RegisterAllWaiting() {
+  for (const NamedStorage& storage : kStorages) {
+    for (const int threads : {1, 8, 4000}) {
+      for (const int depth : {1, 100}) {
+        RegisterWaiting(storage, threads, depth, 0);
+      }
+    }
+    RegisterWaiting(storage, 4000, 1, 1000);
+  }
+}
+
 #if RETPROBE_BENCH_XRAY
 void SetupXray(const benchmark::State&) {
   g_error = PatchXray() ? "" : "XRay could not patch";
@@ -268,9 +354,14 @@ std::string RegisterPeers() {
 int main(int argc, char** argv) {
   if (argc == 2 && std::strcmp(argv[1], kAttachArgument) == 0)
     return AttachMany();
+  if (argc == 2 + kWaitingArguments &&
+      std::strcmp(argv[1], kWaitingArgument) == 0)
+    return Wait(argv + 2);
   RegisterProbes();
+  RegisterRethook();
   benchmark::AddCustomContext("left_out", RegisterPeers());
   RegisterThrows();
+  RegisterAllWaiting();
   benchmark::RegisterBenchmark("attach/10000", AttachLoop)
       ->Iterations(1)
       ->UseManualTime()

@@ -11,6 +11,8 @@ long TargetInstrumented(long x);  // -finstrument-functions
 long TargetPush(long x);          // begins with push %rbp
 long TargetNop5(long x);          // begins with a 5-byte NOP
 long TargetXray(long x);          // clang -fxray-instrument
+long TargetHooked(long x);        // begins with a call of bench_enter
+long TargetHookedByCall(long x);  // jumps to bench_enter_by_call, and back
 }
 
 #endif  // RETPROBE_BENCH_TARGET_H_
