@@ -55,6 +55,8 @@ enum class Vectors {
   kAlone,  // declared: it leaves them alone
   kSeen,   // not declared, but the library can read that it does
   kSse,    // code that is never run uses SSE
+  kWide,   // the same, 512-bit registers 0..3
+  kUpper,  // the same, vzeroupper: all of registers 0..15
   kAny,    // it might call a function that the library cannot follow
 };
 
@@ -68,6 +70,18 @@ inline void DoNothing() noexcept {
   if constexpr (kVectors == Vectors::kSse) {
     static volatile bool never = false;
     if (never) g_never = g_never * 2;
+  }
+  if constexpr (kVectors == Vectors::kWide || kVectors == Vectors::kUpper) {
+    static volatile bool never = false;
+    if (never) {
+      if constexpr (kVectors == Vectors::kWide) {
+        asm volatile(
+            ".irp r, 0,1,2,3\nvpxorq %%zmm\\r, %%zmm\\r, %%zmm\\r\n.endr" ::
+                : "memory");
+      } else {
+        asm volatile("vzeroupper" ::: "memory");
+      }
+    }
   }
   if constexpr (kVectors == Vectors::kAny) {
     void (*const nobody)() = g_nobody;
@@ -148,6 +162,11 @@ void RegisterProbes() {
       "call/return/all_vectors");
   RegisterProbed<TargetPlain, kBoth, Vectors::kAlone>(
       "call/entry_return/vectors_alone");
+  RegisterProbed<TargetPlain, kBoth, Vectors::kSeen>("call/entry_return/seen");
+  RegisterProbed<TargetPlain, kBoth, Vectors::kSse>("call/entry_return/sse");
+  RegisterProbed<TargetPlain, kBoth, Vectors::kWide>("call/entry_return/wide");
+  RegisterProbed<TargetPlain, kBoth, Vectors::kUpper>(
+      "call/entry_return/upper");
   RegisterProbed<TargetPlain, kBoth, Vectors::kAny>(
       "call/entry_return/all_vectors");
   RegisterProbed<TargetPatchable, kNone, Vectors::kAlone>(
