@@ -12,7 +12,7 @@
 #include <utility>
 #include <vector>
 
-#include "checked_call.h"
+#include "checked_state.h"
 #include "hooking.h"
 
 extern "C" {

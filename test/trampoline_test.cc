@@ -5,80 +5,15 @@
 #include "rethook/trampoline.h"
 
 #include <doctest/doctest.h>
-#include <immintrin.h>
 
-#include <cstddef>
 #include <cstdint>
-#include <cstring>
-#include <random>
 #include <string>
 
+#include "checked_call.h"
 #include "retprobe/return_probe.h"
-
-namespace {
-
-struct Registers {
-  uint64_t general[16];  // rax rbx rcx rdx rsi rdi rbp r8..r15, unused
-  uint64_t vectors[32][8];
-  uint64_t masks[8];
-};
-struct CheckedState {
-  Registers in;
-  Registers out;
-};
-static_assert(offsetof(Registers, vectors) == 128);
-static_assert(offsetof(Registers, masks) == 2176);
-static_assert(offsetof(CheckedState, out) == 2240);
-
-const char* const kNames[] = {"rax", "rbx", "rcx", "rdx", "rsi",
-                              "rdi", "rbp", "r8",  "r9",  "r10",
-                              "r11", "r12", "r13", "r14", "r15"};
-
-}  // namespace
-
-extern "C" void checked_call(const void* function, CheckedState* state);
-extern "C" void untouching();
 
 namespace retprobe {
 namespace {
-
-// What differs between the registers before and after, by name.
-std::string Changed(const CheckedState& state) {
-  std::string changed;
-  for (int i = 0; i < 15; ++i) {
-    if (state.in.general[i] != state.out.general[i]) {
-      changed.append(kNames[i]).append(" ");
-    }
-  }
-  for (int i = 0; i < 32; ++i) {
-    if (std::memcmp(state.in.vectors[i], state.out.vectors[i], 64) != 0) {
-      changed.append("zmm").append(std::to_string(i)).append(" ");
-    }
-  }
-  for (int i = 0; i < 8; ++i) {
-    if (state.in.masks[i] != state.out.masks[i]) {
-      changed.append("k").append(std::to_string(i)).append(" ");
-    }
-  }
-  return changed;
-}
-
-// `upper` false: what SSE code leaves, the halves above 128 bits zero.
-std::string CallWithRandomRegisters(unsigned seed, bool upper) {
-  std::mt19937_64 random(seed);
-  CheckedState state;
-  for (uint64_t& value : state.in.general) value = random();
-  for (int r = 0; r < 32; ++r) {
-    for (int i = 0; i < 8; ++i) {
-      state.in.vectors[r][i] = upper || i < 2 || r >= 16 ? random() : 0;
-    }
-  }
-  // Without AVX-512BW masks have 16 bits.
-  const uint64_t mask_bits = retprobe_vector_level == 2 ? 0xffff : ~uint64_t{0};
-  for (uint64_t& value : state.in.masks) value = random() & mask_bits;
-  checked_call(reinterpret_cast<const void*>(&untouching), &state);
-  return Changed(state);
-}
 
 // Clobbers all vector state, as a handler that uses AVX-512 may.
 __attribute__((target("avx512f,avx512bw"))) void ClobberVectors() {
@@ -97,11 +32,11 @@ bool Avx512() { return __builtin_cpu_supports("avx512bw") != 0; }
 
 TEST_CASE("every register survives a probe without handlers") {
   if (!Avx512()) return;
-  CHECK(CallWithRandomRegisters(1, true) == "");
+  CHECK(CallWithRandomRegisters(1, VectorWords{}) == "");
   auto probe = ReturnProbe::Attach(reinterpret_cast<void*>(&untouching), {});
   REQUIRE_MESSAGE(probe.ok(), probe.status().ToString());
   for (unsigned seed = 0; seed < 20; ++seed) {
-    CHECK(CallWithRandomRegisters(seed, true) == "");
+    CHECK(CallWithRandomRegisters(seed, VectorWords{}) == "");
   }
 }
 
@@ -132,37 +67,16 @@ TEST_CASE("every register survives handlers that use AVX-512") {
                                    std::move(options));
   REQUIRE_MESSAGE(probe.ok(), probe.status().ToString());
   for (unsigned seed = 0; seed < 20; ++seed) {
-    CHECK(CallWithRandomRegisters(seed, true) == "");
-    CHECK(CallWithRandomRegisters(seed, false) == "");
+    CHECK(CallWithRandomRegisters(seed, VectorWords{}) == "");
+    CHECK(CallWithRandomRegisters(seed, VectorWords{.low = 2}) == "");
+    CHECK(CallWithRandomRegisters(seed, VectorWords{.high = 4}) == "");
   }
-  CHECK(calls == 40);
-}
-
-TEST_CASE("every register survives on machines with less than AVX-512") {
-  if (!Avx512()) return;
-  const int32_t level = retprobe_vector_level;
-  ReturnProbeOptions options;
-  options.return_handler = [](ReturnContext&) noexcept {
-    // What such a machine's handler can change.
-    if (retprobe_vector_level == 0) {
-      asm volatile("pcmpeqd %%xmm0, %%xmm0\n pcmpeqd %%xmm15, %%xmm15" ::
-                       : "memory");
-    } else if (retprobe_vector_level == 1) {
-      asm volatile(
-          "vxorps %%ymm0, %%ymm0, %%ymm0\n"
-          "vxorps %%ymm15, %%ymm15, %%ymm15" ::
-              : "memory");
-    }
-  };
-  auto probe = ReturnProbe::Attach(reinterpret_cast<void*>(&untouching),
-                                   std::move(options));
-  REQUIRE(probe.ok());
-  retprobe_vector_level = 0;
-  CHECK(CallWithRandomRegisters(3, true) == "");
-  retprobe_vector_level = 2;
-  // 16-bit masks and no clobbering of wider ones.
-  CHECK(CallWithRandomRegisters(4, true) == "");
-  retprobe_vector_level = level;
+  // What is not zero is looked for in every register.
+  for (int only = 0; only < 32; ++only) {
+    CHECK(CallWithRandomRegisters(1, VectorWords{.only = only}) == "");
+    CHECK(CallWithRandomRegisters(1, VectorWords{4, 4, only}) == "");
+  }
+  CHECK(calls == 124);
 }
 
 TEST_CASE("every register survives handlers whose SSE code can be read") {
@@ -182,6 +96,13 @@ TEST_CASE("every register survives handlers whose SSE code can be read") {
                        : "memory");
     };
   }
+  SUBCASE("none, in an entry handler that calls nothing") {
+    options.entry_handler = [](EntryContext& context) noexcept {
+      context.set_argument(5, context.argument(5));
+      asm volatile("" ::: "rax", "rcx", "rdx", "rsi", "rdi");
+      return true;
+    };
+  }
   SUBCASE("general registers beyond those of a leaf") {
     options.return_handler = [](ReturnContext&) noexcept {
       asm volatile("xorl %%r8d, %%r8d\n xorl %%r11d, %%r11d" ::: "r8", "r11");
@@ -191,7 +112,7 @@ TEST_CASE("every register survives handlers whose SSE code can be read") {
                                    std::move(options));
   REQUIRE_MESSAGE(probe.ok(), probe.status().ToString());
   for (unsigned seed = 0; seed < 20; ++seed) {
-    CHECK(CallWithRandomRegisters(seed, true) == "");
+    CHECK(CallWithRandomRegisters(seed, VectorWords{}) == "");
   }
 }
 
@@ -206,7 +127,7 @@ TEST_CASE("the control call notices a changed register") {
   auto probe = ReturnProbe::Attach(reinterpret_cast<void*>(&untouching),
                                    std::move(options));
   REQUIRE(probe.ok());
-  const std::string changed = CallWithRandomRegisters(5, true);
+  const std::string changed = CallWithRandomRegisters(5, VectorWords{});
   CHECK(changed.find("rax zmm0 ") == 0);
   CHECK(changed.find("zmm31 ") != std::string::npos);
   CHECK(changed.find("k7 ") != std::string::npos);

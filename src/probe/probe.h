@@ -25,7 +25,9 @@ struct ReturnProbe::Probe {
   uint32_t lists = 0;              // that name this probe
   uint16_t data_size = 0;
   uint8_t saved_arguments = 0;
-  uint8_t code_flags = 0;  // RETPROBE_FLAG_SSE, _VECTORS, _LEAF
+  uint8_t leaf_flags = 0;      // RETPROBE_FLAG_*LEAF*
+  uint8_t entry_vectors = 0;   // VectorUse of the entry handler
+  uint8_t return_vectors = 0;  // of the return handler
   bool enabled = false;
   bool attached = false;
 };

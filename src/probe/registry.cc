@@ -12,7 +12,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/membarrier.h"
-#include "probe/handler_code.h"
+#include "probe/vector_class.h"
 #include "probe/vfork_guard.h"
 #include "rethook/guard.h"
 #include "rethook/prepare.h"
@@ -37,6 +37,18 @@ Missed Counters(const Site& site) {
           site.missed_dying.load(std::memory_order_relaxed)};
 }
 
+constexpr uint8_t kLeafFlags =
+    RETPROBE_FLAG_LEAF | RETPROBE_FLAG_LEAF_SSE | RETPROBE_FLAG_ENTRY_LEAF;
+
+uint8_t LeafFlags(const HandlerCode& entry, const HandlerCode& ret) {
+  uint8_t flags = 0;
+  if (ret.leaf) {
+    flags |= ret.vectors == 0 ? RETPROBE_FLAG_LEAF : RETPROBE_FLAG_LEAF_SSE;
+  }
+  if (entry.leaf && entry.vectors == 0) flags |= RETPROBE_FLAG_ENTRY_LEAF;
+  return flags;
+}
+
 // Enters `probe` into `list`; its data lies at `data`, which moves on.
 void Name(HandlerList& list, Probe& probe, size_t& data) {
   list.handlers[list.count++] = {
@@ -54,7 +66,7 @@ void Name(HandlerList& list, Probe& probe, size_t& data) {
     list.flags |= RETPROBE_FLAG_ENTRY;
   }
   if (probe.return_handler || counted) list.flags |= RETPROBE_FLAG_RETURN;
-  list.flags |= probe.code_flags;
+  list.flags |= probe.leaf_flags;
   if (probe.saved_arguments > list.saved_arguments) {
     list.saved_arguments = probe.saved_arguments;
   }
@@ -68,35 +80,6 @@ bool IsSimple(const HandlerList& list) {
          (handler.entry != nullptr || (list.flags & RETPROBE_FLAG_ENTRY) == 0);
 }
 
-HandlerCode Read(const auto& handler) {
-  if (!handler) return {.vectors = VectorUse::kNone, .leaf = false};
-  return ReadHandlerCode(reinterpret_cast<const void*>(handler.invoke()));
-}
-
-// What the probe's handlers may change, as RETPROBE_FLAG_*.
-uint8_t CodeFlags(const Probe& probe) {
-  const HandlerCode ret = Read(probe.return_handler);
-  uint8_t flags = 0;
-  if (ret.leaf) {
-    flags |= ret.vectors == VectorUse::kNone ? RETPROBE_FLAG_LEAF
-                                             : RETPROBE_FLAG_LEAF_SSE;
-  }
-  switch (std::max(ret.vectors, Read(probe.entry_handler).vectors)) {
-    case VectorUse::kNone:
-      break;
-    case VectorUse::kSseFew:
-      flags |= RETPROBE_FLAG_SSE;
-      break;
-    case VectorUse::kSse:
-      flags |= RETPROBE_FLAG_SSE | RETPROBE_FLAG_SSE_MANY;
-      break;
-    case VectorUse::kAny:
-      flags |= RETPROBE_FLAG_VECTORS;
-      break;
-  }
-  return flags;
-}
-
 // Whether a handler runs on `instance` in this very thread.
 bool RunsHere(const ReturnInstance& instance) {
   return retprobe_guard.in_handler != 0 && retprobe_guard.running == &instance;
@@ -106,17 +89,28 @@ Registry* g_forking;  // set once
 
 }  // namespace
 
-Probe* MakeProbe(ReturnProbeOptions options) {
+const HandlerCode& HandlerReader::Read(const void* function) {
+  const auto [it, fresh] = known_.try_emplace(function);
+  if (fresh && function != nullptr) it->second = ReadHandlerCode(function);
+  return it->second;
+}
+
+Probe* MakeProbe(ReturnProbeOptions options, HandlerReader& reader) {
   auto* probe = new Probe;
   probe->state.maxactive = options.maxactive;
   probe->entry_handler = std::move(options.entry_handler);
   probe->return_handler = std::move(options.return_handler);
   probe->data_size = static_cast<uint16_t>(options.data_size);
   probe->saved_arguments = static_cast<uint8_t>(options.saved_arguments);
-  probe->code_flags = CodeFlags(*probe);
-  if (options.handlers_leave_vectors_alone) {
-    probe->code_flags &= RETPROBE_FLAG_LEAF;
-  }
+  // Copies: reading the second may move the first.
+  HandlerCode entry =
+      reader.Read(reinterpret_cast<const void*>(probe->entry_handler.invoke()));
+  HandlerCode ret = reader.Read(
+      reinterpret_cast<const void*>(probe->return_handler.invoke()));
+  if (options.handlers_leave_vectors_alone) entry.vectors = ret.vectors = 0;
+  probe->leaf_flags = LeafFlags(entry, ret);
+  probe->entry_vectors = entry.vectors;
+  probe->return_vectors = ret.vectors;
   probe->enabled = options.enabled;
   return probe;
 }
@@ -147,8 +141,10 @@ void Registry::GuardVfork() {
     (*function)->site.entry.store(vfork.replacement, std::memory_order_relaxed);
     ArmEntryPatches({&(*function)->patch, 1}).IgnoreError();
   }
+  HandlerReader reader;
   for (ReturnProbe::Request& request : SpawnGuards()) {
-    Item item = {request.function, MakeProbe(std::move(request.options)),
+    Item item = {request.function,
+                 MakeProbe(std::move(request.options), reader),
                  absl::OkStatus()};
     Attach({&item, 1});
   }
@@ -202,18 +198,22 @@ absl::Status Registry::Publish(PatchedFunction& function) {
     list->body = reinterpret_cast<const void*>(function.patch->body);
     list->site = &site;
     size_t offset = 0;
+    uint8_t entry_vectors = 0;
+    uint8_t return_vectors = 0;
     for (Probe* p = function.probes; p != nullptr; p = p->next) {
-      if (p->enabled) Name(*list, *p, offset);
+      if (!p->enabled) continue;
+      Name(*list, *p, offset);
+      entry_vectors |= p->entry_vectors;
+      return_vectors |= p->return_vectors;
     }
+    list->entry_path =
+        retprobe_entry_paths[static_cast<int>(ClassFor(entry_vectors))];
+    list->return_path =
+        retprobe_return_paths[static_cast<int>(ClassFor(return_vectors))];
     if (IsSimple(*list)) {
       list->flags |= RETPROBE_FLAG_SIMPLE;
     } else {
-      list->flags &= ~(RETPROBE_FLAG_LEAF | RETPROBE_FLAG_LEAF_SSE);
-    }
-    // EntryContext::float_argument wants registers 0..7.
-    if ((list->flags & RETPROBE_FLAG_ENTRY) != 0 &&
-        (list->flags & RETPROBE_FLAG_SSE) != 0) {
-      list->flags |= RETPROBE_FLAG_SSE_MANY;
+      list->flags &= ~kLeafFlags;
     }
   }
   // relaxed: nothing is published; threads that go astray meanwhile find

@@ -6,19 +6,32 @@
 #include <mutex>
 #include <vector>
 
+#include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
 #include "absl/hash/hash.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
+#include "probe/handler_code.h"
 #include "probe/instance_pools.h"
 #include "probe/probe.h"
 #include "probe/retired.h"
 
 namespace retprobe {
 
+// What handlers' code does, read once for all probes of one attachment.
+class HandlerReader {
+ public:
+  // Null: no handler. The reference is good until the next call.
+  const HandlerCode& Read(const void* function);
+
+ private:
+  absl::flat_hash_map<const void*, HandlerCode> known_;
+};
+
 // A probe that is not attached yet.
-ReturnProbe::Probe* MakeProbe(ReturnProbeOptions options);
+ReturnProbe::Probe* MakeProbe(ReturnProbeOptions options,
+                              HandlerReader& reader);
 
 // Which functions are patched, and who listens at each. One per process; never
 // destroyed, because probed functions run until the process is gone.

@@ -52,13 +52,15 @@ std::vector<absl::StatusOr<ReturnProbe>> ReturnProbe::AttachAll(
   }
   std::vector<Registry::Item> items;
   items.reserve(requests.size());
+  HandlerReader reader;
   for (Request& request : requests) {
     absl::Status status = Check(request.options, config->probe);
     if (status.ok()) status = ProbeableAddress(request.function);
     if (request.options.maxactive == 0) {
       request.options.maxactive = config->probe.maxactive;
     }
-    items.push_back({request.function, MakeProbe(std::move(request.options)),
+    items.push_back({request.function,
+                     MakeProbe(std::move(request.options), reader),
                      std::move(status)});
   }
   Registry::Get().Attach(absl::MakeSpan(items));

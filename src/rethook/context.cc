@@ -9,45 +9,42 @@ namespace {
 
 constexpr int kRegisterArguments = 6;
 constexpr int kVectorArguments = 8;
-constexpr size_t kVectorStride = 64;
 
-// Where integer argument `index` is at entry.
+// Where integer argument `index` is at entry. No switch: that would become a
+// table of jumps, which the reader of handlers' code (probe/handler_code.h)
+// cannot follow.
 uint64_t* ArgumentPlace(RegisterFrame* frame, int index) {
-  switch (index) {
-    case 0:
-      return &frame->rdi;
-    case 1:
-      return &frame->rsi;
-    case 2:
-      return &frame->rdx;
-    case 3:
-      return &frame->rcx;
-    case 4:
-      return &frame->r8;
-    case 5:
-      return &frame->r9;
-    default:
-      return &frame->stack[index - kRegisterArguments];
+  static constexpr uint8_t kOffsets[kRegisterArguments] = {
+      offsetof(RegisterFrame, rdi), offsetof(RegisterFrame, rsi),
+      offsetof(RegisterFrame, rdx), offsetof(RegisterFrame, rcx),
+      offsetof(RegisterFrame, r8),  offsetof(RegisterFrame, r9)};
+  if (index >= kRegisterArguments) {
+    return &frame->stack[index - kRegisterArguments];
   }
+  return reinterpret_cast<uint64_t*>(reinterpret_cast<char*>(frame) +
+                                     kOffsets[index]);
+}
+
+// Null: not saved.
+void* VectorPlace(const RegisterFrame* frame, int index) {
+  if (frame == nullptr || frame->vectors == nullptr || index < 0 ||
+      index >= kVectorArguments) {
+    return nullptr;
+  }
+  return static_cast<char*>(frame->vectors) +
+         static_cast<size_t>(index) * frame->vector_stride;
 }
 
 double VectorAsDouble(const RegisterFrame* frame, int index) {
   double value = 0;
-  if (frame != nullptr && frame->vectors != nullptr && index >= 0 &&
-      index < kVectorArguments) {
-    std::memcpy(&value,
-                static_cast<char*>(frame->vectors) + index * kVectorStride,
-                sizeof(value));
-  }
+  const void* place = VectorPlace(frame, index);
+  if (place != nullptr) std::memcpy(&value, place, sizeof(value));
   return value;
 }
 
 void SetVector(RegisterFrame* frame, int index, double value) {
-  if (frame != nullptr && frame->vectors != nullptr && index >= 0 &&
-      index < kVectorArguments) {
-    std::memcpy(static_cast<char*>(frame->vectors) + index * kVectorStride,
-                &value, sizeof(value));
-  }
+  void* place = VectorPlace(frame, index);
+  if (place != nullptr) std::memcpy(place, &value, sizeof(value));
 }
 
 void* FunctionOf(const ReturnInstance* instance) {
@@ -79,11 +76,14 @@ void EntryContext::set_argument(int index, uint64_t value) noexcept {
   if (index >= 0) *ArgumentPlace(frame_, index) = value;
 }
 
-double EntryContext::float_argument(int index) const noexcept {
+// The reader of handlers' code must see who calls these two.
+__attribute__((noinline, noclone)) double EntryContext::float_argument(
+    int index) const noexcept {
   return VectorAsDouble(frame_, index);
 }
 
-void EntryContext::set_float_argument(int index, double value) noexcept {
+__attribute__((noinline, noclone)) void EntryContext::set_float_argument(
+    int index, double value) noexcept {
   SetVector(frame_, index, value);
 }
 

@@ -58,7 +58,10 @@ void ForgetOtherThreads() {
 
 int32_t VectorLevel() {
   __builtin_cpu_init();
-  if (__builtin_cpu_supports("avx512bw")) return 3;
+  if (__builtin_cpu_supports("avx512bw") &&
+      __builtin_cpu_supports("avx512vl")) {
+    return 3;
+  }
   if (__builtin_cpu_supports("avx512f")) return 2;
   return __builtin_cpu_supports("avx") ? 1 : 0;
 }

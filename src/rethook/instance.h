@@ -69,11 +69,15 @@ struct HandlerList {
   uint32_t count;
   Site* site;
   uint64_t saved_arguments;
+  const void* entry_path;  // of retprobe_entry_paths, for all its handlers
+  const void* return_path;
   Handler handlers[];
 };
 static_assert(offsetof(HandlerList, magazines) == RETPROBE_LIST_MAGAZINES);
 static_assert(offsetof(HandlerList, body) == RETPROBE_LIST_BODY);
 static_assert(offsetof(HandlerList, flags) == RETPROBE_LIST_FLAGS);
+static_assert(offsetof(HandlerList, entry_path) == RETPROBE_LIST_ENTRY_PATH);
+static_assert(offsetof(HandlerList, return_path) == RETPROBE_LIST_RETURN_PATH);
 static_assert(offsetof(HandlerList, handlers) + offsetof(Handler, probe) ==
               RETPROBE_LIST_PROBE);
 static_assert(offsetof(HandlerList, handlers) + offsetof(Handler, entry) ==
@@ -145,16 +149,20 @@ static_assert(offsetof(UnwindGhost, resume) == RETPROBE_GHOST_RESUME);
 // The registers around a handler, in the order in which the trampoline pushes
 // them. Handlers change the function's arguments and results here.
 struct RegisterFrame {
-  void* vectors;  // 64 bytes a register from vector register 0; null: not saved
+  void* vectors;  // from vector register 0; null: not saved
   uint64_t r11, r10, r9, r8, rdi;
-  uint64_t unused;
+  uint64_t vector_stride;  // bytes from one register to the next
   uint64_t rsi, rdx, rcx, rax;
   uint64_t rbx, rbp;
   uint64_t return_address;
   uint64_t stack[];  // at entry: the arguments that did not fit registers
 };
 static_assert(offsetof(RegisterFrame, vectors) == RETPROBE_FRAME_VECTORS);
+static_assert(offsetof(RegisterFrame, r9) == RETPROBE_FRAME_R9);
+static_assert(offsetof(RegisterFrame, r8) == RETPROBE_FRAME_R8);
 static_assert(offsetof(RegisterFrame, rdi) == RETPROBE_FRAME_RDI);
+static_assert(offsetof(RegisterFrame, vector_stride) ==
+              RETPROBE_FRAME_VECTOR_STRIDE);
 static_assert(offsetof(RegisterFrame, rbp) == RETPROBE_FRAME_RBP);
 static_assert(offsetof(RegisterFrame, return_address) ==
               RETPROBE_FRAME_RETURN_ADDRESS);

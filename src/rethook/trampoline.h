@@ -17,8 +17,14 @@ void retprobe_entry();
 void retprobe_return();
 void retprobe_landing_pad();
 
+// Where handlers are run, by VectorClass.
+extern const void* const retprobe_entry_paths[];
+extern const void* const retprobe_return_paths[];
+
 // Constants of the process, set by PrepareTrampoline (rethook/prepare.h).
 extern ptrdiff_t retprobe_rseq_offset;
+// What the machine and the kernel offer: 0 SSE, 1 AVX, 2 AVX-512F, 3 also
+// AVX-512BW and VL.
 extern int32_t retprobe_vector_level;
 
 // The magazine was empty, frozen, or not for this thread. Null: no instance,
@@ -41,6 +47,20 @@ void retprobe_dispatch_return(retprobe::ReturnInstance* instance,
 }
 
 namespace retprobe {
+
+// Which vector registers are kept around handlers (arch/x86_64/vectors.inc), in
+// the order of trampoline.S.
+enum class VectorClass {
+  kNone,
+  kSseFew,  // the low 128 bits of 0..3
+  kSse,     // the low 128 bits of 0..15
+  kAvx,     // 0..15, 256 bits
+  kFew,     // 0..3, 512 bits
+  kLow,     // 0..15, 512 bits
+  kHigh,    // 16..31 and masks
+  kAll,
+  kAllF,  // as kAll, for AVX-512F alone
+};
 
 // Ends an activation that does not return: handlers hear `reason`, the instance
 // is given back.

@@ -18,12 +18,17 @@
 #define RETPROBE_LIST_BODY 8
 #define RETPROBE_LIST_FLAGS 16
 
+// Where the handlers are run, with what they change of vector state kept around
+// them: of retprobe_entry_paths and retprobe_return_paths.
+#define RETPROBE_LIST_ENTRY_PATH 40
+#define RETPROBE_LIST_RETURN_PATH 48
+
 // The first handler of a list.
-#define RETPROBE_LIST_PROBE 40
-#define RETPROBE_LIST_ENTRY_HANDLER 48
-#define RETPROBE_LIST_RETURN_HANDLER 56
-#define RETPROBE_LIST_ENTRY_USER 64
-#define RETPROBE_LIST_RETURN_USER 72
+#define RETPROBE_LIST_PROBE 56
+#define RETPROBE_LIST_ENTRY_HANDLER 64
+#define RETPROBE_LIST_RETURN_HANDLER 72
+#define RETPROBE_LIST_ENTRY_USER 80
+#define RETPROBE_LIST_RETURN_USER 88
 
 // There is work at entry; at the return.
 #define RETPROBE_FLAG_ENTRY 1
@@ -31,16 +36,13 @@
 // One handler with nothing to count or to save: run without
 // retprobe_dispatch_*.
 #define RETPROBE_FLAG_SIMPLE 4
-// Handlers may change the low 128 bits of vector registers (SSE code), of more
-// than 0..3; anything.
-#define RETPROBE_FLAG_SSE 8
-#define RETPROBE_FLAG_SSE_MANY 64
-#define RETPROBE_FLAG_VECTORS 16
-// Simple, and the return handler changes nothing but rax, rcx, rdx, rsi, rdi
-// and flags, and calls nothing (probe/handler_code.h).
-#define RETPROBE_FLAG_LEAF 32
-// The same, but vector registers 0..3 as with RETPROBE_FLAG_SSE.
-#define RETPROBE_FLAG_LEAF_SSE 128
+// Simple, and the return handler, or the entry handler, changes nothing but
+// rax, rcx, rdx, rsi, rdi and flags, and calls nothing that could be probed
+// (probe/handler_code.h).
+#define RETPROBE_FLAG_LEAF 8
+#define RETPROBE_FLAG_ENTRY_LEAF 16
+// As RETPROBE_FLAG_LEAF, but the low 128 bits of vector registers 0..3.
+#define RETPROBE_FLAG_LEAF_SSE 32
 
 // ReturnInstance. The first two are read by unwinders through the call frame
 // information of the trampoline: below 64, so that each fits one SLEB byte.
@@ -57,13 +59,20 @@
 
 // RegisterFrame
 #define RETPROBE_FRAME_VECTORS 0
+#define RETPROBE_FRAME_R9 24
+#define RETPROBE_FRAME_R8 32
 #define RETPROBE_FRAME_RDI 40
+#define RETPROBE_FRAME_VECTOR_STRIDE 48
 #define RETPROBE_FRAME_RBP 96
 #define RETPROBE_FRAME_RETURN_ADDRESS 104
 
-// Vector save area: 32 registers of 64 bytes, then 8 mask registers of 8.
-#define RETPROBE_VECTOR_MASKS 2048
-// ... then one word: are upper halves in use, padded to 64.
-#define RETPROBE_VECTOR_AREA 2176
+// Vector save area: registers 0..15, 16 bytes each; 0..15 once more, 64 each,
+// when more than the low 128 bits are kept; 16..31, up to 64 each; 8 masks; which
+// parts are in use, padded to 64.
+#define RETPROBE_VECTOR_FULL 256
+#define RETPROBE_VECTOR_HIGH 1280
+#define RETPROBE_VECTOR_MASKS 2304
+#define RETPROBE_VECTOR_NOTE 2368
+#define RETPROBE_VECTOR_AREA 2432
 
 #endif  // RETPROBE_ARCH_X86_64_FRAME_H_

@@ -99,7 +99,7 @@
   movq RETPROBE_LIST_PROBE(%rsi), %rcx
   movq retprobe_guard@gottpoff(%rip), %rdx
   xorl %eax, %eax
-  incl %fs:(%rdx)
+  incq %fs:(%rdx)  // as wide as it is tested: a store shorter than the load stalls it
   movq %rbx, %fs:8(%rdx)
   movq %rcx, RETPROBE_INSTANCE_RUNNING(%rbx)  // as R0 and S3 of dispatch.cc
   cmpb $0, (%rcx)
@@ -117,63 +117,49 @@
 9:
   movq retprobe_guard@gottpoff(%rip), %rdx
   movq $0, RETPROBE_INSTANCE_RUNNING(%rbx)  // as R1 of dispatch.cc
-  decl %fs:(%rdx)
+  decq %fs:(%rdx)
 .endm
 
-// Runs the handlers of the list in rsi for the instance in rbx, the vector state
-// that they may change kept around them. Result in rax.
-.macro RUN_HANDLERS handler, user, dispatch
-  testl $(RETPROBE_FLAG_SSE | RETPROBE_FLAG_VECTORS), RETPROBE_LIST_FLAGS(%rsi)
-  jnz 21f
-  testl $RETPROBE_FLAG_SIMPLE, RETPROBE_LIST_FLAGS(%rsi)
-  jz 20f
-  CALL_HANDLER \handler, \user
-  jmp 29f
-20:
+// Runs the handlers of the list of the instance in rbx through C++.
+.macro DISPATCH function
   movq %rbx, %rdi
   movq %rbp, %rsi
-  call \dispatch
-  jmp 29f
-21:
+  call \function
+.endm
+
+// Every way of keeping vector registers there is, in VectorClass's order
+// (rethook/trampoline.h): for each `path`, with what is to be saved and whether
+// that takes room.
+.macro FOR_EACH_CLASS path
+  \path NONE, 0
+  \path SSE_FEW, 1
+  \path SSE, 1
+  \path AVX, 1
+  \path FEW, 1
+  \path LOW, 1
+  \path HIGH, 1
+  \path ALL, 1
+  \path ALL_F, 1
+.endm
+
+.macro SAVE_CLASS class, area
+  .if \area
   subq $RETPROBE_VECTOR_AREA, %rsp
-  movq %rsp, RETPROBE_FRAME_VECTORS(%rbp)
-  testl $RETPROBE_FLAG_VECTORS, RETPROBE_LIST_FLAGS(%rsi)
-  jnz 24f
-  RETPROBE_SAVE_SSE %rsi
-  testl $RETPROBE_FLAG_SIMPLE, RETPROBE_LIST_FLAGS(%rsi)
-  jz 22f
-  CALL_HANDLER \handler, \user
-  movq RETPROBE_INSTANCE_LIST(%rbx), %rsi
-  RETPROBE_RESTORE_SSE %rsi
-  jmp 29f
-22:
-  movq %rbx, %rdi
-  movq %rbp, %rsi
-  call \dispatch
-  movq RETPROBE_INSTANCE_LIST(%rbx), %rsi
-  RETPROBE_RESTORE_SSE %rsi
-  jmp 29f
-24:
-  RETPROBE_SAVE_VECTORS
-  testl $RETPROBE_FLAG_SIMPLE, RETPROBE_LIST_FLAGS(%rsi)
-  jz 25f
-  CALL_HANDLER \handler, \user
-  jmp 26f
-25:
-  movq %rbx, %rdi
-  movq %rbp, %rsi
-  call \dispatch
-26:
-  movq %rax, %rcx
-  RETPROBE_RESTORE_VECTORS
-  movq %rcx, %rax
-29:
+  movq %rsp, %rdi
+  RETPROBE_SAVE_\class
+  .endif
 .endm
 
-// Calls the return handler of the one probe of the list in rsi, with its context
-// at (%rsp) and its RegisterFrame, of which all but rdi is in place, `frame`
-// above.
-.macro CALL_LEAF frame
+.macro RESTORE_CLASS class, area
+  .if \area
+  movq %rsp, %rdi
+  RETPROBE_RESTORE_\class
+  .endif
+.endm
+
+// Calls `handler` of the one probe of the list in rsi, with its context at (%rsp)
+// and its RegisterFrame, of which rdi is to be put in place, `frame` above.
+.macro CALL_LEAF handler, user, frame
   movq %rdi, (\frame + RETPROBE_FRAME_RDI)(%rsp)
   movq $0, 24(%rsp)
   leaq RETPROBE_INSTANCE_DATA(%rbx), %rcx
@@ -181,8 +167,8 @@
   movq %rbx, (%rsp)
   movq %rcx, 16(%rsp)
   movq %rdi, 8(%rsp)
-  movq RETPROBE_LIST_RETURN_HANDLER(%rsi), %rcx
-  movq RETPROBE_LIST_RETURN_USER(%rsi), %rdi
+  movq \handler(%rsi), %rcx
+  movq \user(%rsi), %rdi
   movq %rsp, %rsi
   call *%rcx
   movq (\frame + RETPROBE_FRAME_RDI)(%rsp), %rdi
@@ -308,7 +294,7 @@ retprobe_return:
   leaq -136(%rsp), %rsp
   .cfi_adjust_cfa_offset 136
   movq $0, (32 + RETPROBE_FRAME_VECTORS)(%rsp)
-  CALL_LEAF 32
+  CALL_LEAF RETPROBE_LIST_RETURN_HANDLER, RETPROBE_LIST_RETURN_USER, 32
   leaq 136(%rsp), %rsp
   .cfi_adjust_cfa_offset -136
 .Lhandled:
@@ -324,7 +310,7 @@ retprobe_return:
 .Lreturn_more:
   testb $RETPROBE_FLAG_LEAF_SSE, RETPROBE_LIST_FLAGS(%rsi)
   jz .Lreturn_general
-  leaq -392(%rsp), %rcx
+  leaq -200(%rsp), %rcx
   testb $15, %cl
   jnz .Lreturn_general
   movq RETPROBE_LIST_PROBE(%rsi), %rcx
@@ -332,31 +318,47 @@ retprobe_return:
   cmpb $0, (%rcx)
   jne .Lhandled
   .cfi_remember_state
-  leaq -392(%rsp), %rsp
-  .cfi_adjust_cfa_offset 392
+  leaq -200(%rsp), %rsp
+  .cfi_adjust_cfa_offset 200
   leaq 32(%rsp), %rcx
-  movq %rcx, (288 + RETPROBE_FRAME_VECTORS)(%rsp)
+  movq %rcx, (96 + RETPROBE_FRAME_VECTORS)(%rsp)
+  movq $16, (96 + RETPROBE_FRAME_VECTOR_STRIDE)(%rsp)
   .irp r, 0,1,2,3
-  movaps %xmm\r, (32 + \r * 64)(%rsp)
+  movaps %xmm\r, (32 + \r * 16)(%rsp)
   .endr
-  CALL_LEAF 288
+  CALL_LEAF RETPROBE_LIST_RETURN_HANDLER, RETPROBE_LIST_RETURN_USER, 96
   .irp r, 0,1,2,3
-  movaps (32 + \r * 64)(%rsp), %xmm\r
+  movaps (32 + \r * 16)(%rsp), %xmm\r
   .endr
-  leaq 392(%rsp), %rsp
-  .cfi_adjust_cfa_offset -392
+  leaq 200(%rsp), %rsp
+  .cfi_adjust_cfa_offset -200
   jmp .Lhandled
   .cfi_restore_state
 
-  // From here on nothing is on the fast path.
 .Lreturn_general:  // rbx = instance, rsi = list
+  jmp *RETPROBE_LIST_RETURN_PATH(%rsi)
+
+.macro RETURN_PATH class, area
   .cfi_remember_state
+.Lreturn_\class:
+  endbr64
   BUILD_FRAME
-  RUN_HANDLERS RETPROBE_LIST_RETURN_HANDLER, RETPROBE_LIST_RETURN_USER, \
-    retprobe_dispatch_return
+  SAVE_CLASS \class, \area
+  testb $RETPROBE_FLAG_SIMPLE, RETPROBE_LIST_FLAGS(%rsi)
+  jz 8f
+  CALL_HANDLER RETPROBE_LIST_RETURN_HANDLER, RETPROBE_LIST_RETURN_USER
+7:
+  RESTORE_CLASS \class, \area
+  .cfi_remember_state
   DROP_FRAME
   jmp .Lhandled
   .cfi_restore_state
+8:
+  DISPATCH retprobe_dispatch_return
+  jmp 7b
+  .cfi_restore_state
+.endm
+  FOR_EACH_CLASS RETURN_PATH
   .cfi_same_value %rbx
 
   // The front is taken: into the array.
@@ -392,14 +394,60 @@ retprobe_return:
   .cfi_startproc
   CFI_RBX_IN_INSTANCE
 .Lentry_handlers:  // rbx = instance, rsi = list
+  testb $RETPROBE_FLAG_ENTRY_LEAF, RETPROBE_LIST_FLAGS(%rsi)
+  jz .Lentry_general
+  movq RETPROBE_LIST_PROBE(%rsi), %rcx
+  movq %rcx, RETPROBE_INSTANCE_RUNNING(%rbx)  // as R0 and S3 of dispatch.cc
+  cmpb $0, (%rcx)
+  jne .Lentry_dead
+  leaq -136(%rsp), %rsp
+  .cfi_adjust_cfa_offset 136
+  movq $0, (32 + RETPROBE_FRAME_VECTORS)(%rsp)
+  movq %r8, (32 + RETPROBE_FRAME_R8)(%rsp)
+  movq %r9, (32 + RETPROBE_FRAME_R9)(%rsp)
+  CALL_LEAF RETPROBE_LIST_ENTRY_HANDLER, RETPROBE_LIST_ENTRY_USER, 32
+  movq (32 + RETPROBE_FRAME_R8)(%rsp), %r8
+  movq (32 + RETPROBE_FRAME_R9)(%rsp), %r9
+  leaq 136(%rsp), %rsp
+  .cfi_adjust_cfa_offset -136
+  movq $0, RETPROBE_INSTANCE_RUNNING(%rbx)  // as R1 of dispatch.cc
+  testb %al, %al
+  jnz .Lcall_body
+  jmp .Ldeclined
+.Lentry_dead:
+  movq $0, RETPROBE_INSTANCE_RUNNING(%rbx)
+  jmp .Ldeclined
+
+.Lentry_general:
+  jmp *RETPROBE_LIST_ENTRY_PATH(%rsi)
+
+.macro ENTRY_PATH class, area
+  .cfi_remember_state
+.Lentry_\class:
+  endbr64
   BUILD_FRAME
-  RUN_HANDLERS RETPROBE_LIST_ENTRY_HANDLER, RETPROBE_LIST_ENTRY_USER, \
-    retprobe_dispatch_entry
+  SAVE_CLASS \class, \area
+  testb $RETPROBE_FLAG_SIMPLE, RETPROBE_LIST_FLAGS(%rsi)
+  jz 8f
+  CALL_HANDLER RETPROBE_LIST_ENTRY_HANDLER, RETPROBE_LIST_ENTRY_USER
+7:
+  RESTORE_CLASS \class, \area
   movl %eax, %ecx
+  .cfi_remember_state
   DROP_FRAME
   testb %cl, %cl
   jnz .Lcall_body
-  // Declined. rbx leaves the instance before the instance does.
+  jmp .Ldeclined
+  .cfi_restore_state
+8:
+  DISPATCH retprobe_dispatch_entry
+  jmp 7b
+  .cfi_restore_state
+.endm
+  FOR_EACH_CLASS ENTRY_PATH
+
+.Ldeclined:  // rbx = instance
+  // rbx leaves the instance before the instance does.
   movq RETPROBE_INSTANCE_RBX(%rbx), %rdx
   movq %rdx, -16(%rsp)
   .cfi_offset %rbx, -24
@@ -517,5 +565,23 @@ retprobe_landing_pad:
   .quad .L\section\()_abort
   .endr
   .popsection
+
+  // Indexed by VectorClass.
+  .section .data.rel.ro, "aw"
+  .balign 8
+.macro ENTRY_ADDRESS class, area
+  .quad .Lentry_\class
+.endm
+.macro RETURN_ADDRESS class, area
+  .quad .Lreturn_\class
+.endm
+  .globl retprobe_entry_paths
+  .hidden retprobe_entry_paths
+retprobe_entry_paths:
+  FOR_EACH_CLASS ENTRY_ADDRESS
+  .globl retprobe_return_paths
+  .hidden retprobe_return_paths
+retprobe_return_paths:
+  FOR_EACH_CLASS RETURN_ADDRESS
 
   .section .note.GNU-stack, "", @progbits
