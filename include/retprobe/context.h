@@ -27,22 +27,23 @@ enum class EndReason : uint8_t {
 class RETPROBE_API EntryContext {
  public:
   // The probed function, and where it will return to.
-  void* function() const noexcept;
-  void* return_address() const noexcept;
+  RETPROBE_HANDLER_API void* function() const noexcept;
+  RETPROBE_HANDLER_API void* return_address() const noexcept;
 
   // The stack pointer the caller has before its call instruction: the
   // canonical frame address, which identifies the activation on its stack.
-  void* frame() const noexcept;
+  RETPROBE_HANDLER_API void* frame() const noexcept;
 
   // Integer or pointer argument `index`, counted from 0: rdi rsi rdx rcx r8 r9,
   // then the stack. Arguments may be changed; the function sees the new value.
-  uint64_t argument(int index) const noexcept;
-  void set_argument(int index, uint64_t value) noexcept;
+  RETPROBE_HANDLER_API uint64_t argument(int index) const noexcept;
+  RETPROBE_HANDLER_API void set_argument(int index, uint64_t value) noexcept;
 
   // Floating-point argument `index` (xmm0..xmm7). Requires: the probe did not
   // declare that its handlers leave vector registers alone; else 0.
-  double float_argument(int index) const noexcept;
-  void set_float_argument(int index, double value) noexcept;
+  RETPROBE_HANDLER_API double float_argument(int index) const noexcept;
+  RETPROBE_HANDLER_API void set_float_argument(int index,
+                                               double value) noexcept;
 
   // `data_size` bytes that belong to this probe and this activation, aligned
   // to 16, undefined until written. The return handler sees them.
@@ -59,26 +60,26 @@ class RETPROBE_API EntryContext {
 // instruction, or while its frame is unwound. Valid only during the call.
 class RETPROBE_API ReturnContext {
  public:
-  void* function() const noexcept;
-  void* return_address() const noexcept;
-  void* frame() const noexcept;
+  RETPROBE_HANDLER_API void* function() const noexcept;
+  RETPROBE_HANDLER_API void* return_address() const noexcept;
+  RETPROBE_HANDLER_API void* frame() const noexcept;
 
   EndReason reason() const noexcept { return reason_; }
 
   // The result in rax and rdx (a second word: __int128, small structs). May be
   // changed. Without meaning unless reason() is kReturned.
-  uint64_t result() const noexcept;
-  uint64_t result_high() const noexcept;
-  void set_result(uint64_t value) noexcept;
-  void set_result_high(uint64_t value) noexcept;
+  RETPROBE_HANDLER_API uint64_t result() const noexcept;
+  RETPROBE_HANDLER_API uint64_t result_high() const noexcept;
+  RETPROBE_HANDLER_API void set_result(uint64_t value) noexcept;
+  RETPROBE_HANDLER_API void set_result_high(uint64_t value) noexcept;
 
   // The result in xmm0. Requires: as for EntryContext::float_argument.
-  double float_result() const noexcept;
-  void set_float_result(double value) noexcept;
+  RETPROBE_HANDLER_API double float_result() const noexcept;
+  RETPROBE_HANDLER_API void set_float_result(double value) noexcept;
 
   // Integer argument `index` as it was at entry. Requires: the probe asked for
   // it (`saved_arguments` > index); else 0.
-  uint64_t argument(int index) const noexcept;
+  RETPROBE_HANDLER_API uint64_t argument(int index) const noexcept;
 
   void* data() const noexcept { return data_; }
 

@@ -51,8 +51,9 @@ struct ReturnProbeOptions {
   // Promise that neither handler, nor what it calls, changes a vector register
   // (for instance because it is compiled with -mgeneral-regs-only). Without it
   // the handlers' code is read at attachment, and what they may change is kept
-  // around them: everything as soon as they call what cannot be followed. The
-  // promise saves that; broken, it corrupts the program.
+  // around them: everything as soon as they call what cannot be followed, as
+  // through a pointer, or into another library before the call is bound (link
+  // with -z now). The promise saves that; broken, it corrupts the program.
   bool handlers_leave_vectors_alone = false;
 
   // Whether the probe is live from the start.

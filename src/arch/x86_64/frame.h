@@ -67,8 +67,8 @@
 #define RETPROBE_FRAME_RETURN_ADDRESS 104
 
 // Vector save area: registers 0..15, 16 bytes each; 0..15 once more, 64 each,
-// when more than the low 128 bits are kept; 16..31, up to 64 each; 8 masks; which
-// parts are in use, padded to 64.
+// when more than the low 128 bits are kept; 16..31, up to 64 each; 8 masks;
+// which parts are in use, padded to 64.
 #define RETPROBE_VECTOR_FULL 256
 #define RETPROBE_VECTOR_HIGH 1280
 #define RETPROBE_VECTOR_MASKS 2304
