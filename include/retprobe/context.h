@@ -18,8 +18,7 @@ struct RegisterFrame;
 enum class EndReason : uint8_t {
   kReturned,   // the function returned to its caller
   kUnwound,    // an exception, pthread_exit or a cancellation left the frame
-  kAbandoned,  // longjmp left it. Not told by this version: such a frame's
-               // instance stays out of its pool
+  kAbandoned,  // longjmp, under any of its names, left the frame
 };
 
 // Passed to an entry handler, which runs before the function's first

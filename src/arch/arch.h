@@ -5,6 +5,7 @@
 // The only place that asks which architecture this is.
 #if defined(__x86_64__)
 #include "arch/x86_64/frame.h"
+#include "arch/x86_64/jump_buffer.h"
 #include "arch/x86_64/rseq.h"
 #include "arch/x86_64/slot.h"
 #include "arch/x86_64/syscall.h"

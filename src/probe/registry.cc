@@ -12,6 +12,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/membarrier.h"
+#include "probe/jump_guard.h"
 #include "probe/vector_class.h"
 #include "probe/vfork_guard.h"
 #include "rethook/guard.h"
@@ -121,7 +122,7 @@ Registry& Registry::Get() {
 }
 
 Registry::Registry() : ready_(PrepareTrampoline()) {
-  if (ready_.ok()) GuardVfork();
+  if (ready_.ok()) Guard();
   // A child inherits the lock as it was: free.
   g_forking = this;
   pthread_atfork([] { g_forking->mutex_.lock(); },
@@ -132,15 +133,19 @@ Registry::Registry() : ready_(PrepareTrampoline()) {
                  });
 }
 
-void Registry::GuardVfork() {
-  const VforkReplacement vfork = ReplaceVfork();
-  // Where vfork cannot be replaced, its children's calls are probed.
-  if (absl::StatusOr<PatchedFunction*> function = Prepare(vfork.function);
-      function.ok()) {
-    // relaxed: before publication.
-    (*function)->site.entry.store(vfork.replacement, std::memory_order_relaxed);
-    ArmEntryPatches({&(*function)->patch, 1}).IgnoreError();
-  }
+void Registry::Replace(const Replacement& replacement) {
+  absl::StatusOr<PatchedFunction*> function = Prepare(replacement.function);
+  if (!function.ok()) return;
+  // relaxed: before publication.
+  (*function)->site.entry.store(replacement.code, std::memory_order_relaxed);
+  ArmEntryPatches({&(*function)->patch, 1}).IgnoreError();
+}
+
+void Registry::Guard() {
+  // Where vfork cannot be replaced, its children's calls are probed; where
+  // longjmp cannot, what it leaves stays out.
+  Replace(ReplaceVfork());
+  for (const Replacement& jump : ReplaceJumps()) Replace(jump);
   HandlerReader reader;
   for (ReturnProbe::Request& request : SpawnGuards()) {
     Item item = {request.function,

@@ -15,6 +15,7 @@
 #include "probe/handler_code.h"
 #include "probe/instance_pools.h"
 #include "probe/probe.h"
+#include "probe/replacement.h"
 #include "probe/retired.h"
 
 namespace retprobe {
@@ -67,8 +68,10 @@ class Registry {
  private:
   Registry();
 
-  // Keeps children that share our memory out of the pool.
-  void GuardVfork();
+  // Takes the place of functions of libc that a call-through cannot survive,
+  // or that end activations: before the first probe.
+  void Guard();
+  void Replace(const Replacement& replacement);
 
   absl::StatusOr<PatchedFunction*> Prepare(void* function);
   absl::Status Add(void* function, ReturnProbe::Probe* probe);

@@ -27,7 +27,7 @@ ReturnProbeOptions SpawnOptions() {
 
 }  // namespace
 
-VforkReplacement ReplaceVfork() {
+Replacement ReplaceVfork() {
   return {dlsym(RTLD_DEFAULT, "vfork"),
           reinterpret_cast<const void*>(&retprobe_vfork)};
 }

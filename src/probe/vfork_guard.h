@@ -4,6 +4,7 @@
 
 #include <vector>
 
+#include "probe/replacement.h"
 #include "retprobe/return_probe.h"
 
 namespace retprobe {
@@ -16,11 +17,7 @@ namespace retprobe {
 // Not covered: clone(CLONE_VM) by a program's own system call.
 //
 // What replaces vfork, which no call-through can survive (it returns twice).
-struct VforkReplacement {
-  void* function;
-  const void* replacement;
-};
-VforkReplacement ReplaceVfork();
+Replacement ReplaceVfork();
 
 // Probes that mark the thread around posix_spawn and posix_spawnp.
 std::vector<ReturnProbe::Request> SpawnGuards();

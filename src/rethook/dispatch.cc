@@ -5,6 +5,7 @@
 
 #include <atomic>
 
+#include "base/signals_blocked.h"
 #include "objpool/objpool_hot.h"
 #include "rethook/entering.h"
 #include "rethook/guard.h"
@@ -110,16 +111,49 @@ void GiveBack(ReturnInstance* instance) {
   PoolCore::Push(magazines, instance, retprobe_rseq_offset);
 }
 
-}  // namespace
-
-void EndActivation(ReturnInstance* instance, EndReason reason) {
-  HandlerScope scope;
+void Tell(ReturnInstance* instance, EndReason reason) {
   // relaxed: this thread published it when it took the instance.
   if (instance->list.load(std::memory_order_relaxed)->flags &
       RETPROBE_FLAG_RETURN) {
     RunReturns(instance, nullptr, reason);
   }
+}
+
+// Makes the activation's caller the one that its body's frame returns to. The
+// frame is dead, but who unwinds the stack while it is being left, or searches
+// it for return addresses into the trampoline, must not come to the instance.
+void Unlink(ReturnInstance* instance) {
+  auto* slot = reinterpret_cast<uint64_t*>(instance->frame);
+  if (*slot == reinterpret_cast<uintptr_t>(&retprobe_return)) {
+    *slot = instance->return_address;
+  }
+}
+
+}  // namespace
+
+void EndActivation(ReturnInstance* instance, EndReason reason) {
+  HandlerScope scope;
+  Tell(instance, reason);
+  Unlink(instance);
   GiveBack(instance);
+}
+
+void EndAbandoned(ReturnInstance* innermost) {
+  HandlerScope scope;
+  for (ReturnInstance* i = innermost; i != nullptr; i = i->further_out) {
+    if (i->told != 0) continue;
+    i->told = 1;
+    Tell(i, EndReason::kAbandoned);
+  }
+  SignalsBlocked blocked;
+  while (innermost != nullptr) {
+    ReturnInstance* const instance = innermost;
+    innermost = instance->further_out;
+    instance->further_out = nullptr;
+    instance->told = 0;
+    Unlink(instance);
+    GiveBack(instance);
+  }
 }
 
 }  // namespace retprobe

@@ -121,7 +121,12 @@ struct ReturnInstance {
 
   uint64_t accepted;  // bit i: handler i wants the return; if FLAG_ENTRY
   uint64_t arguments[6];
-  uint64_t reserved[3];
+
+  // While it is being abandoned (rethook/jump.cc): the next one further out,
+  // and that the handlers have been told. Null and 0 otherwise.
+  ReturnInstance* further_out;
+  uint64_t told;
+  uint64_t reserved;
   // Handlers' data follows.
 };
 static_assert(sizeof(ReturnInstance) == RETPROBE_INSTANCE_DATA);

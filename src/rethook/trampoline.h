@@ -16,6 +16,7 @@ extern "C" {
 void retprobe_entry();
 void retprobe_return();
 void retprobe_landing_pad();
+extern const char retprobe_trampoline_end[];
 
 // Where handlers are run, by VectorClass.
 extern const void* const retprobe_entry_paths[];
@@ -65,6 +66,12 @@ enum class VectorClass {
 // Ends an activation that does not return: handlers hear `reason`, the instance
 // is given back.
 void EndActivation(ReturnInstance* instance, EndReason reason);
+
+// The same with EndReason::kAbandoned for a chain of instances, innermost
+// first. The handlers of all run before the first is given back, so that a
+// handler may itself be left by a jump: who unwinds the stack meanwhile can
+// read every instance, and ends this chain's remainder.
+void EndAbandoned(ReturnInstance* innermost);
 
 }  // namespace retprobe
 

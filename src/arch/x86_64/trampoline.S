@@ -510,6 +510,26 @@ retprobe_return:
   jz .Lbypass
   movq RETPROBE_INSTANCE_LIST(%rcx), %rsi
   jmp .Ltaken
+
+  // Where the kernel sends a thread that was preempted, moved or signalled
+  // inside a critical section: begin again. The signature stands before. Here,
+  // not in a section of their own, because a signal that came inside a critical
+  // section is unwound from here.
+  .irp abort, pop, push
+  .byte 0x0f, 0xb9, 0x3d
+  .long 0x53053053
+.L\abort\()_abort:
+  jmp .L\abort\()_again
+  .endr
+  .byte 0x0f, 0xb9, 0x3d
+  .long 0x53053053
+.Lpop_array_abort:
+  movq -56(%rsp), %rax
+  jmp .Lpop_array_again
+  .byte 0x0f, 0xb9, 0x3d
+  .long 0x53053053
+.Lpush_array_abort:
+  jmp .Lpush_array
   .cfi_endproc
 
   // A handler of an exception stands in our caller, whom unwinders cannot tell
@@ -532,29 +552,10 @@ retprobe_landing_pad:
   .cfi_same_value %rbx
   jmp *%rax
   .cfi_endproc
+  .globl retprobe_trampoline_end
+  .hidden retprobe_trampoline_end
+retprobe_trampoline_end:
   .size retprobe_entry, . - retprobe_entry
-
-  // Where the kernel sends a thread that was preempted, moved or signalled
-  // inside a critical section: begin again. The signature stands before.
-  .pushsection __rseq_failure, "ax"
-  .byte 0x0f, 0xb9, 0x3d
-  .long 0x53053053
-.Lpop_abort:
-  jmp .Lpop_again
-  .byte 0x0f, 0xb9, 0x3d
-  .long 0x53053053
-.Lpop_array_abort:
-  movq -56(%rsp), %rax
-  jmp .Lpop_array_again
-  .byte 0x0f, 0xb9, 0x3d
-  .long 0x53053053
-.Lpush_abort:
-  jmp .Lpush_again
-  .byte 0x0f, 0xb9, 0x3d
-  .long 0x53053053
-.Lpush_array_abort:
-  jmp .Lpush_array
-  .popsection
 
   .pushsection __rseq_cs, "aw"
   .irp section, pop, pop_array, push, push_array
