@@ -153,6 +153,19 @@ TEST_CASE("arguments on the stack and in vector registers can be read") {
   CHECK(x == 9.5);
 }
 
+TEST_CASE("keeping integer arguments leaves vector arguments alone") {
+  for (int saved = 0; saved <= 6; ++saved) {
+    CAPTURE(saved);
+    ReturnProbeOptions options;
+    options.saved_arguments = saved;
+    // Without vector registers, so that nothing is kept around it.
+    options.return_handler = [](ReturnContext&) noexcept {};
+    auto probe = ReturnProbe::Attach(Address(&scale), std::move(options));
+    REQUIRE(probe.ok());
+    CHECK(scale(1.5, 2, 3) == 9.0);
+  }
+}
+
 TEST_CASE("results of every class pass through") {
   Counted counted;
   auto a = ReturnProbe::Attach(Address(&scale), counted.Options());
