@@ -5,7 +5,11 @@
 #include <sys/mman.h>
 
 #include <cstring>
+#include <iterator>
+#include <map>
 #include <set>
+
+#include "patch/punned_memory.h"
 
 namespace retprobe {
 namespace {
@@ -77,6 +81,67 @@ TEST_CASE("code filled in can be run, and neighbours stay") {
     REQUIRE(memory.Fill(*file, *place, code, sizeof(code)).ok());
     CHECK(reinterpret_cast<int (*)()>(*place)() == value);
   }
+}
+
+uint32_t DistanceTo(uintptr_t place, uintptr_t behind) {
+  return static_cast<uint32_t>(place - behind);
+}
+
+TEST_CASE("punned places have the wanted bytes and overlap nothing") {
+  PunnedMemory memory;
+  const auto code = reinterpret_cast<uintptr_t>(&DistanceTo);
+  std::map<uintptr_t, size_t> places;
+  size_t missing = 0;
+  for (uintptr_t i = 0; i < 4000; ++i) {
+    const uintptr_t behind = code + 23 * i;
+    uint32_t traps = 0;
+    for (uint32_t byte = 0; byte < 4; ++byte) {
+      if (i >> byte & 1) traps |= 0xffu << 8 * byte;
+    }
+    const size_t size = 40 + i % 30;
+    const uintptr_t place = memory.Allocate({}, behind, traps, size);
+    if (place == 0) {
+      ++missing;
+      continue;
+    }
+    REQUIRE((DistanceTo(place, behind) & traps) == (0xcccccccc & traps));
+    REQUIRE(static_cast<uintptr_t>(static_cast<int32_t>(
+                DistanceTo(place, behind))) == place - behind);
+    const auto after = places.lower_bound(place);
+    REQUIRE((after == places.end() || after->first >= place + size));
+    if (after != places.begin()) {
+      const auto before = std::prev(after);
+      REQUIRE(before->first + before->second <= place);
+    }
+    places[place] = size;
+  }
+  // Where all four are wanted there is one place for each, and they collide.
+  MESSAGE(missing << " of 4000 found no place");
+  CHECK(missing < 4000 / 16 * 3 / 4);
+}
+
+TEST_CASE("punned places are packed") {
+  PunnedMemory memory;
+  const auto code = reinterpret_cast<uintptr_t>(&DistanceTo);
+  std::set<uintptr_t> pages;
+  for (uintptr_t i = 0; i < 10'000; ++i) {
+    // Behind push %rbp; mov %rsp, %rbp and what 16-byte alignment makes of it.
+    const uintptr_t place = memory.Allocate(
+        {}, code + 160 * i, i % 2 ? 0xff0000ff : 0xff000000, 64);
+    REQUIRE(place != 0);
+    pages.insert(place / 4096);
+  }
+  MESSAGE(pages.size() << " pages");
+  CHECK(pages.size() < 10'000 * 64 / 4096 * 4);
+}
+
+TEST_CASE("a punned place is refused where none can be") {
+  PunnedMemory memory;
+  // A distance that begins with 0xcc leads below address 0.
+  CHECK(memory.Allocate({}, 0x400000, 0xff000000, 64) == 0);
+  ReachWindow window;
+  window.low = window.high - 10;
+  CHECK(memory.Allocate(window, 0x400000, 0xff, 64) == 0);
 }
 
 }  // namespace

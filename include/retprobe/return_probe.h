@@ -74,8 +74,9 @@ class RETPROBE_API ReturnProbe {
   //   wrong (retprobe/config.h); kFailedPrecondition, the function cannot be
   //   probed, with the reason; kResourceExhausted, no memory within reach of
   //   the function; kPermissionDenied, the code cannot be written;
-  //   kUnavailable, another thread could not be moved out of the bytes to patch
-  //   in time. On error nothing has changed.
+  //   kUnavailable, another thread is in the way of changing the function's
+  //   first bytes: it runs with SIGTRAP blocked, or cannot be moved out of
+  //   them, for seconds on end. On error nothing has changed.
   static absl::StatusOr<ReturnProbe> Attach(void* function,
                                             ReturnProbeOptions options);
 

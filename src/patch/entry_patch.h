@@ -43,6 +43,13 @@ struct EntryPatch {
   // offset from `stub`, by its offset from `address`; 0: none begins there.
   uint8_t moved[5] = {};
   bool changing = false;  // being armed: read by signal handlers, atomically
+
+  // Whether the jump has an int3 where an instruction began at `offset`, 1 ..
+  // 4, so that a thread which goes on there traps. Async-signal-safe.
+  bool TrapsAt(uintptr_t offset) const {
+    const auto distance = static_cast<uint32_t>(stub - (address + 5));
+    return moved[offset] != 0 && (distance >> 8 * (offset - 1) & 0xff) == 0xcc;
+  }
 };
 
 // Builds the stub for the function at `function` and decides how its entry can
@@ -60,25 +67,34 @@ absl::StatusOr<EntryPatch*> PrepareEntryPatch(uintptr_t function, size_t size,
 //
 // While they change, the entries hold int3, and other threads are steered by a
 // SIGTRAP handler, which stays and chains to the program's. A thread that has
-// been interrupted between the instructions which the jump replaces is moved to
-// their copies; one that a handler of its own interrupted there, too.
+// been interrupted between the instructions which the jump replaces meets an
+// int3 there, whenever it goes on, and is led to their copies: the stub lies
+// where the bytes of the jump's distance make it so. No other thread has to run
+// for that.
 //
-// Errors: kUnavailable, a thread could not be asked or moved within five
-// seconds
-//   (it blocks signals), or the system has no membarrier; kPermissionDenied,
-//   code cannot be written; kFailedPrecondition, someone else has changed the
-//   code since it was looked at. The function is named by its address.
+// Where no such place is free, the threads are asked by a signal, and moved to
+// the copies; one that a handler of its own interrupted there, too.
+//
+// Errors: kUnavailable, a thread that runs has SIGTRAP blocked for five
+// seconds,
+//   or one that must be moved cannot be (it blocks signals, is stopped: five
+//   seconds; gets no CPU: thirty), or the system has no membarrier;
+//   kPermissionDenied, code cannot be written; kFailedPrecondition, someone
+//   else has changed the code since it was looked at. The function is named by
+//   its address.
 //
 // Limits: a thread that blocks SIGTRAP in a system call, wakes within the
 //   window (about a millisecond) and calls one of the functions is killed by
-//   the int3, as is one when the program replaces the handler in the window.
-//   Interrupted contexts are found on the stack a thread runs on and on those
-//   that its signal frames there name, not in contexts saved elsewhere by hand.
-//   A system call that a thread begins just when it is asked where it is may
-//   be interrupted: restarted, or EINTR where SA_RESTART does not help. No
-//   unwind table covers a stub: unwinding that starts in its few instructions,
-//   from a signal handler, ends there. Processes that share this memory
-//   without being threads of it (a vfork child) are not looked at.
+//   the int3, as is one when the program replaces the handler in the window, or
+//   later if it was interrupted inside the jump and goes on only then.
+//   Where threads must be moved, interrupted contexts are found on the stack a
+//   thread runs on and on those that its signal frames there name, not in
+//   contexts saved elsewhere by hand, and a system call that a thread begins
+//   just when it is asked where it is may be interrupted: restarted, or EINTR
+//   where SA_RESTART does not help. No unwind table covers a stub: unwinding
+//   that starts in its few instructions, from a signal handler, ends there.
+//   Processes that share this memory without being threads of it (a vfork
+//   child) are not looked at.
 absl::Status ArmEntryPatches(absl::Span<EntryPatch* const> patches);
 absl::Status DisarmEntryPatches(absl::Span<EntryPatch* const> patches);
 

@@ -4,7 +4,6 @@
 #include <signal.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cstring>
 #include <vector>
 
@@ -23,7 +22,6 @@ LivePatchFaults live_patch_faults;
 namespace {
 
 constexpr uint8_t kBreakpoint = 0xcc;
-constexpr auto kPatience = std::chrono::seconds(5);
 
 // Makes every thread that runs fetch its instructions anew before it executes
 // another one of this program.
@@ -79,34 +77,35 @@ class Batch {
     return absl::OkStatus();
   }
 
-  // int3, then the bytes behind it, then the first. Between two of them every
-  // core is synchronized, so that none executes a mixture.
+  // int3 wherever a thread may go on: first and where instructions begin inside
+  // the jump, if the jump has one there itself. Then the bytes between, those
+  // int3 that do not stay, and the first byte. After each step every core is
+  // synchronized, so that none executes a mixture.
   absl::Status WriteLive(bool arm) {
-    const Deadline deadline = std::chrono::steady_clock::now() + kPatience;
     absl::Status status = InstallTrapHandler();
     if (status.ok()) status = SynchronizeCores();
-    if (status.ok()) status = AwaitTrappable(deadline);
-    if (!status.ok()) return status;
-    if (!live_patch_faults.no_breakpoint) {
+    if (status.ok()) {
+      SetChanging(arm);
+      status = AwaitTrappable(arm);
+    }
+    if (status.ok() && !live_patch_faults.no_breakpoint) {
       status = PutBreakpoints();
-      if (!status.ok()) return status;
     }
-    // Taking a jump back needs no moving: nobody is inside one instruction.
-    if (arm && HasInteriors() && !live_patch_faults.no_moving) {
-      SetChanging(true);
-      status = MoveThreadsOut(deadline);
-      SetChanging(false);
-      if (!status.ok()) {
-        RestoreFirst();
-        return status;
-      }
+    // Where the jump has none, threads must be moved, but not to take it back:
+    // nobody is inside one instruction.
+    if (status.ok() && arm && HasUntrappable() &&
+        !live_patch_faults.no_moving) {
+      status = MoveThreadsOut();
+      if (!status.ok()) Restore();
     }
+    SetChanging(false);
+    if (!status.ok()) return status;
     status = PutTails(&Site::after);
     if (status.ok()) status = PutFirst(&Site::after);
     if (!status.ok()) {
       PutBreakpoints().IgnoreError();
       PutTails(&Site::before).IgnoreError();
-      RestoreFirst();
+      Restore();
     }
     return status;
   }
@@ -119,21 +118,46 @@ class Batch {
     return memory_.Write(site.patch->address + offset, bytes + offset, size);
   }
 
+  absl::Status PutByte(const Site& site, size_t offset, uint8_t byte) {
+    return memory_.Write(site.patch->address + offset, &byte, 1);
+  }
+
+  // All int3 that threads may run into.
   absl::Status PutBreakpoints() {
-    for (size_t i = 0; i < sites_.size(); ++i) {
-      absl::Status status = Put(sites_[i], &kBreakpoint, 0, 1);
+    for (const Site& site : sites_) {
+      absl::Status status = PutByte(site, 0, kBreakpoint);
+      for (size_t i = 1; status.ok() && i < kJumpSize; ++i) {
+        if (site.patch->TrapsAt(i)) status = PutByte(site, i, kBreakpoint);
+      }
       if (status.ok()) continue;
-      while (i-- > 0) Put(sites_[i], sites_[i].before, 0, 1).IgnoreError();
-      SynchronizeCores().IgnoreError();
+      Restore();
       return status;
     }
     return SynchronizeCores();
   }
 
+  // What is behind the first bytes: first with the int3 that stand there.
   absl::Status PutTails(Bytes bytes) {
+    bool more = false;
     for (const Site& site : sites_) {
-      absl::Status status = Put(site, site.*bytes, 1, kJumpSize - 1);
+      uint8_t trapping[kJumpSize];
+      std::memcpy(trapping, site.*bytes, kJumpSize);
+      for (size_t i = 1; i < kJumpSize; ++i) {
+        if (!site.patch->TrapsAt(i)) continue;
+        more |= trapping[i] != kBreakpoint;
+        trapping[i] = kBreakpoint;
+      }
+      absl::Status status = Put(site, trapping, 1, kJumpSize - 1);
       if (!status.ok()) return status;
+    }
+    absl::Status status = SynchronizeCores();
+    if (!status.ok() || !more) return status;
+    for (const Site& site : sites_) {
+      for (size_t i = 1; i < kJumpSize; ++i) {
+        if (!site.patch->TrapsAt(i)) continue;
+        status = PutByte(site, i, (site.*bytes)[i]);
+        if (!status.ok()) return status;
+      }
     }
     return SynchronizeCores();
   }
@@ -146,19 +170,23 @@ class Batch {
     return SynchronizeCores();
   }
 
-  // What cannot be written back keeps its int3, which leads to the stub.
-  void RestoreFirst() {
-    for (const Site& site : sites_) Put(site, site.before, 0, 1).IgnoreError();
+  // Takes the int3 back. Where that fails they stay and lead on.
+  void Restore() {
+    for (const Site& site : sites_) {
+      for (size_t i = 1; i < kJumpSize; ++i) {
+        if (site.patch->TrapsAt(i))
+          PutByte(site, i, site.before[i]).IgnoreError();
+      }
+    }
     SynchronizeCores().IgnoreError();
+    PutFirst(&Site::before).IgnoreError();
   }
 
-  // Whether any jump covers more than one instruction.
-  bool HasInteriors() const {
+  // Whether threads can be where no int3 of the jump would stop them.
+  bool HasUntrappable() const {
     for (const Site& site : sites_) {
-      const uint8_t* const moved = site.patch->moved;
-      if (std::any_of(moved + 1, moved + kJumpSize,
-                      [](uint8_t copy) { return copy != 0; })) {
-        return true;
+      for (size_t i = 1; i < kJumpSize; ++i) {
+        if (site.patch->moved[i] != 0 && !site.patch->TrapsAt(i)) return true;
       }
     }
     return false;

@@ -22,6 +22,7 @@ void EncodeJump(const EntryPatch& patch, uint8_t (&jump)[5]);
 struct LivePatchFaults {
   bool no_breakpoint = false;  // writes the jump over the running code
   bool no_moving = false;      // leaves interrupted threads where they are
+  bool no_punning = false;     // makes stubs whose jumps have no int3 inside
 };
 extern LivePatchFaults live_patch_faults;
 

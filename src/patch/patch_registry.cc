@@ -224,6 +224,21 @@ absl::Status PatchRegistry::CheckBranches(const MemoryFile& memory,
   return absl::OkStatus();
 }
 
+// Best where the jump makes threads trap that go on inside it; such places are
+// packed too closely to be filled in another way than through `memory`.
+absl::StatusOr<uintptr_t> PatchRegistry::AllocateStub(
+    const MemoryFile& memory, const DisplacedCode& displaced,
+    const ReachWindow& window, size_t size) {
+  const uint32_t traps = InteriorBytes(displaced);
+  if (traps != 0 && !live_patch_faults.no_punning) {
+    const uintptr_t place = punned_memory_.Allocate(
+        window, displaced.address + kJumpSize, traps, size);
+    constexpr uint8_t kBreakpoint = 0xcc;
+    if (place != 0 && memory.Write(place, &kBreakpoint, 1).ok()) return place;
+  }
+  return near_memory_.Allocate(window, displaced.address, size);
+}
+
 absl::StatusOr<EntryPatch*> PatchRegistry::Build(const MemoryFile& memory,
                                                  uintptr_t function,
                                                  const Plan& plan,
@@ -231,7 +246,7 @@ absl::StatusOr<EntryPatch*> PatchRegistry::Build(const MemoryFile& memory,
   const DisplacedCode& displaced = plan.displaced;
   const size_t size = sizeof(kStub) + MovedSize(displaced);
   absl::StatusOr<uintptr_t> stub =
-      near_memory_.Allocate(plan.window, displaced.address, size);
+      AllocateStub(memory, displaced, plan.window, size);
   if (!stub.ok()) return stub.status();
   absl::StatusOr<MovedCode> moved = MoveCode(displaced, *stub + sizeof(kStub));
   if (!moved.ok()) return moved.status();

@@ -12,6 +12,7 @@
 #include "patch/entry_patch.h"
 #include "patch/memory_file.h"
 #include "patch/near_memory.h"
+#include "patch/punned_memory.h"
 #include "patch/relocate.h"
 
 namespace retprobe {
@@ -48,6 +49,10 @@ class PatchRegistry {
                              const EntryBounds& bounds,
                              const DisplacedCode& displaced,
                              BranchTargets* module);
+  absl::StatusOr<uintptr_t> AllocateStub(const MemoryFile& memory,
+                                         const DisplacedCode& displaced,
+                                         const ReachWindow& window,
+                                         size_t size);
   absl::StatusOr<EntryPatch*> Build(const MemoryFile& memory,
                                     uintptr_t function, const Plan& plan,
                                     const void* site);
@@ -55,6 +60,7 @@ class PatchRegistry {
   std::mutex mutex_;
   CodeMap code_map_;
   NearMemory near_memory_;
+  PunnedMemory punned_memory_;
   // By function, then by age: one whose module came back changed has several.
   struct ByFunction {
     using is_transparent = void;

@@ -288,6 +288,16 @@ absl::StatusOr<DisplacedCode> DisplaceEntry(uintptr_t address,
   return displaced;
 }
 
+uint32_t InteriorBytes(const DisplacedCode& displaced) {
+  uint32_t bytes = 0;
+  size_t offset = 0;
+  for (int i = 0; i < displaced.count; ++i) {
+    if (offset > 0 && offset < kJumpSize) bytes |= 0xffu << 8 * (offset - 1);
+    offset += displaced.instructions[i].length;
+  }
+  return bytes;
+}
+
 void CoverOperands(const DisplacedCode& displaced, ReachWindow* window) {
   window->Cover(displaced.address);
   for (int i = 0; i < displaced.count; ++i) {

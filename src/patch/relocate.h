@@ -51,6 +51,10 @@ absl::StatusOr<DisplacedCode> DisplaceEntry(uintptr_t address,
                                             absl::Span<const uint8_t> code,
                                             const EntryBounds& bounds);
 
+// The bytes of the jump's distance at which one of the displaced instructions
+// begins, as 0xff each, the others 0.
+uint32_t InteriorBytes(const DisplacedCode& displaced);
+
 // Narrows `window` to what can reach all that `displaced` refers to.
 void CoverOperands(const DisplacedCode& displaced, ReachWindow* window);
 

@@ -84,16 +84,28 @@ struct Stacks {
   }
 };
 
+// Whether the frame whose pc is saved at `address` has SIGTRAP blocked: the
+// kernel keeps the mask 128 bytes behind the pc.
+bool IsMasked(uintptr_t address) {
+  constexpr uintptr_t kToMask = 128;
+  uint64_t mask = 0;
+  return Transfer(SYS_process_vm_readv, address + kToMask, &mask,
+                  sizeof(mask)) &&
+         (mask >> (SIGTRAP - 1) & 1) != 0;
+}
+
 // What a window of four words that slides up a stack does with each position.
-bool Inspect(const uint64_t (&window)[4], uintptr_t address, bool move,
+bool Inspect(const uint64_t (&window)[4], uintptr_t address, Contexts what,
              Stacks* stacks) {
   if (!IsFrame(window[2], window[3])) return false;
   const uintptr_t copy = CopyOf(window[1]);
   bool left = false;
-  if (copy != 0 && !IsTrap(address)) {
+  if (copy != 0 && what == Contexts::kFindMasked) {
+    left = IsMasked(address);
+  } else if (copy != 0 && !IsTrap(address)) {
     uint64_t word = copy;
-    left =
-        !move || !Transfer(SYS_process_vm_writev, address, &word, sizeof(word));
+    left = what == Contexts::kFind ||
+           !Transfer(SYS_process_vm_writev, address, &word, sizeof(word));
   }
   stacks->Add(window[0]);
   return left;
@@ -114,7 +126,7 @@ uintptr_t CopyOf(uintptr_t pc) {
   return 0;
 }
 
-bool FindInterrupted(uintptr_t sp, bool move, const StackLimits& limits,
+bool FindInterrupted(uintptr_t sp, Contexts what, const StackLimits& limits,
                      uint64_t* page) {
   Stacks stacks;
   stacks.Add(sp);
@@ -131,7 +143,7 @@ bool FindInterrupted(uintptr_t sp, bool move, const StackLimits& limits,
         window[1] = window[2];
         window[2] = window[3];
         window[3] = page[word];
-        left |= Inspect(window, at + word * 8 - 16, move, &stacks);
+        left |= Inspect(window, at + word * 8 - 16, what, &stacks);
       }
       at += size;
       stacks.parts[i].end = at;

@@ -13,14 +13,20 @@ namespace retprobe {
 // instructions of a changing patch; else 0. Async-signal-safe.
 uintptr_t CopyOf(uintptr_t pc);
 
-// Looks for the saved contexts of interrupted code: signal frames on the stack
-// from `sp` upwards, and on the stacks that those frames point to in turn. With
-// `move`, those between the instructions of a changing patch are changed to the
-// copy. Requires for `move`: the thread of that stack is the caller, or
-// stopped.
+// What to do about the saved contexts of interrupted code that lie between the
+// instructions of a changing patch.
+enum class Contexts {
+  kMove,        // change them to the copy
+  kFind,        // look whether there is one
+  kFindMasked,  // look whether there is one that blocks SIGTRAP
+};
+
+// Looks for signal frames on the stack from `sp` upwards, and on the stacks
+// that those frames point to in turn. Requires for kMove: the thread of that
+// stack is the caller, or stopped.
 //
 // A stack ends with the writable memory it lies in: `limits`, ascending, says
-// where that is; for a stack that has come since, 8 MiB or unreadable memory.
+// where that is; for a stack that is not there, 8 MiB or unreadable memory.
 //
 // Returns whether such a context is there that was not changed. A frame is told
 // by what follows the pc: flags, and the code and stack segments of user space.
@@ -30,7 +36,7 @@ struct StackLimits {
   const Mapping* mappings;
   size_t count;
 };
-bool FindInterrupted(uintptr_t sp, bool move, const StackLimits& limits,
+bool FindInterrupted(uintptr_t sp, Contexts what, const StackLimits& limits,
                      uint64_t* page);
 
 }  // namespace retprobe

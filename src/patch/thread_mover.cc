@@ -9,7 +9,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
-#include <cstring>
+#include <memory>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -18,6 +18,9 @@
 #include "patch/threads.h"
 
 namespace retprobe {
+
+ThreadPatience thread_patience;
+
 namespace {
 
 constexpr size_t kPageSize = 4096;
@@ -28,12 +31,10 @@ constexpr size_t kRequests = 64;  // threads asked at once
 struct Request {
   enum : uint32_t { kFree, kAsked, kTaken, kDone };
   std::atomic<uint32_t> state{kFree};
+  StackLimits limits = {nullptr, 0};
   uint64_t page[kPageSize / 8] = {};
 };
 constinit Request requests[kRequests];
-
-// Where stacks end; set before a request and kept until it is done.
-constinit StackLimits stack_limits = {nullptr, 0};
 
 bool Own(const siginfo_t& info) {
   const auto* request = static_cast<const Request*>(info.si_value.sival_ptr);
@@ -47,9 +48,9 @@ void HandleRequest(int signal, siginfo_t* info, void* data) {
   auto* request = static_cast<Request*>(info->si_value.sival_ptr);
   const auto number = static_cast<uint32_t>(info->si_errno) * 4;
   uint32_t expected = number + Request::kAsked;
-  // A0 <- R0: `changing` and what it stands for, `stack_limits`, and the page,
-  // with which the handler before has done. Relaxed on failure: a request that
-  // is not ours, or no more, tells nothing.
+  // A0 <- R0: `changing` and what it stands for, where stacks end, and the
+  // page, with which the handler before has done. Relaxed on failure: a request
+  // that is not ours, or no more, tells nothing.
   if (!request->state.compare_exchange_strong(
           expected, number + Request::kTaken, std::memory_order_acquire,
           std::memory_order_relaxed)) {
@@ -58,8 +59,8 @@ void HandleRequest(int signal, siginfo_t* info, void* data) {
   auto& registers = static_cast<ucontext_t*>(data)->uc_mcontext.gregs;
   const uintptr_t copy = CopyOf(static_cast<uintptr_t>(registers[REG_RIP]));
   if (copy != 0) registers[REG_RIP] = static_cast<greg_t>(copy);
-  FindInterrupted(static_cast<uintptr_t>(registers[REG_RSP]), /*move=*/true,
-                  stack_limits, request->page);
+  FindInterrupted(static_cast<uintptr_t>(registers[REG_RSP]), Contexts::kMove,
+                  request->limits, request->page);
   // R1 -> A1: the thread has been moved, and what was read to do it may change.
   request->state.store(number + Request::kDone, std::memory_order_release);
 }
@@ -86,27 +87,40 @@ int RequestSignal() {
   return 0;
 }
 
-void Pause() {
-  const timespec brief = {0, 20'000};
-  arch::SystemCall(SYS_nanosleep, reinterpret_cast<long>(&brief), 0);
-}
+// Sleeps a little longer each time.
+class Waiting {
+ public:
+  void Pause() {
+    const timespec brief = {0, turn_.count() * 1000};
+    arch::SystemCall(SYS_nanosleep, reinterpret_cast<long>(&brief), 0);
+    waited_ += turn_;
+    turn_ = std::min(turn_ * 5 / 4 + std::chrono::microseconds(1),
+                     std::chrono::microseconds(1000));
+  }
+  bool Longer(std::chrono::microseconds than) const { return waited_ >= than; }
 
-bool Passed(Deadline deadline) {
-  return std::chrono::steady_clock::now() >= deadline;
-}
+ private:
+  std::chrono::microseconds turn_{20};
+  std::chrono::microseconds waited_{0};
+};
 
 // Asks every thread once and keeps the books.
 class Mover {
  public:
-  explicit Mover(int signal) : signal_(signal), page_(kPageSize / 8) {
+  explicit Mover(int signal)
+      : signal_(signal),
+        page_(kPageSize / 8),
+        mappings_(std::make_unique<std::vector<Mapping>>()) {
     for (const Mapping& mapping : Mappings()) {
-      if (mapping.writable) mappings_.push_back(mapping);
+      if (mapping.writable) mappings_->push_back(mapping);
     }
-    stack_limits = {mappings_.data(), mappings_.size()};
+    limits_ = {mappings_->data(), mappings_->size()};
   }
   ~Mover() {
-    for (const Asked& asked : asked_) Withdraw(asked);
-    stack_limits = {nullptr, 0};
+    bool through = true;
+    for (const Asked& asked : asked_) through &= Withdraw(asked);
+    // A handler that has been stopped on its way reads them for ever.
+    if (!through) static_cast<void>(mappings_.release());
   }
   Mover(const Mover&) = delete;
   Mover& operator=(const Mover&) = delete;
@@ -116,6 +130,7 @@ class Mover {
     Collect();
     if (!OtherThreads(&threads_)) return false;
     bool clear = true;
+    hindrance_ = nullptr;
     for (const pid_t thread : threads_) {
       if (std::binary_search(clear_.begin(), clear_.end(), thread)) continue;
       const ThreadState state = StateOf(thread);
@@ -130,11 +145,13 @@ class Mover {
     return clear;
   }
 
+  // Whether all that is missing is a CPU for those who were asked.
+  bool OnlyRunnable() const { return hindrance_ == nullptr; }
+
   absl::Status Late() const {
-    return absl::UnavailableError(
-        absl::StrCat("thread ", last_, " may be inside the bytes to patch and ",
-                     last_blocks_ ? "blocks the signal that would move it"
-                                  : "has not answered in time"));
+    return absl::UnavailableError(absl::StrCat(
+        "thread ", last_, " may be inside the bytes to patch and ",
+        hindrance_ != nullptr ? hindrance_ : "has not answered in time"));
   }
 
  private:
@@ -148,7 +165,7 @@ class Mover {
   // looked.
   bool IsClear(pid_t thread, const ThreadState& state) {
     if (state.kind != ThreadState::kBlocked || CopyOf(state.pc) != 0 ||
-        FindInterrupted(state.sp, /*move=*/false, stack_limits, page_.data())) {
+        FindInterrupted(state.sp, Contexts::kFind, limits_, page_.data())) {
       return false;
     }
     const ThreadState again = StateOf(thread);
@@ -162,15 +179,26 @@ class Mover {
   }
 
   void Ask(pid_t thread) {
-    last_ = thread;
+    const ThreadStatus status = StatusOf(thread);
+    const char* hindrance = nullptr;
+    if (status.Blocks(signal_)) {
+      hindrance = "blocks the signal that would move it";
+    } else if (status.strict) {
+      hindrance = "is kept by seccomp from what moving it takes";
+    } else if (status.stopped()) {
+      hindrance = "is stopped, as by a debugger";
+    }
+    if (hindrance != nullptr || hindrance_ == nullptr) last_ = thread;
+    if (hindrance != nullptr) hindrance_ = hindrance;
     for (const Asked& asked : asked_) {
       if (asked.thread == thread) return;
     }
-    last_blocks_ = Blocks(thread, signal_);
-    Request* request = last_blocks_ ? nullptr : FreeRequest();
+    if (status.Blocks(signal_) || status.strict) return;
+    Request* request = FreeRequest();
     if (request == nullptr) return;  // the next pass tries again
     static uint32_t numbers = 0;
     const uint32_t number = ++numbers & 0x0fffffff;
+    request->limits = limits_;
     // R0 -> A0: the patches' state before the request that makes it be read.
     // Sending the signal orders it too, but only by the kernel's own locks.
     request->state.store(number * 4 + Request::kAsked,
@@ -221,68 +249,80 @@ class Mover {
   }
 
   // A request that nobody has taken yet is free again; the handler of one that
-  // was taken frees nothing, so wait for it: it is at work.
-  void Withdraw(const Asked& asked) {
+  // was taken frees nothing, so wait for it: it is at work. False: for too
+  // long.
+  static bool Withdraw(const Asked& asked) {
     uint32_t expected = asked.number * 4 + Request::kAsked;
     if (asked.request->state.compare_exchange_strong(
             expected, Request::kFree, std::memory_order_relaxed,
             std::memory_order_relaxed)) {
-      return;  // relaxed: nothing was done under it
+      return true;  // relaxed: nothing was done under it
     }
-    // A1: as in Collect; `stack_limits` and its mappings go after this.
-    while (asked.request->state.load(std::memory_order_acquire) !=
-           asked.number * 4 + Request::kDone) {
-      Pause();
+    // A1: as in Collect; the mappings go after this.
+    for (Waiting waiting;
+         asked.request->state.load(std::memory_order_acquire) !=
+         asked.number * 4 + Request::kDone;
+         waiting.Pause()) {
+      if (waiting.Longer(thread_patience.runnable)) return false;
     }
     // Relaxed: the handler is through with it.
     asked.request->state.store(Request::kFree, std::memory_order_relaxed);
+    return true;
   }
 
   const int signal_;
   std::vector<uint64_t> page_;
-  std::vector<Mapping> mappings_;
+  std::unique_ptr<std::vector<Mapping>> mappings_;
+  StackLimits limits_;
   std::vector<pid_t> threads_;
   std::vector<pid_t> clear_;  // ascending
   std::vector<Asked> asked_;
   pid_t last_ = 0;
-  bool last_blocks_ = false;
+  const char* hindrance_ = nullptr;  // of `last_`, if not for lack of a CPU
 };
 
 }  // namespace
 
-absl::Status AwaitTrappable(Deadline deadline) {
+absl::Status AwaitTrappable(bool inside_too) {
   std::vector<pid_t> threads;
-  for (;;) {
+  std::vector<uint64_t> page(kPageSize / 8);
+  for (Waiting waiting;; waiting.Pause()) {
     if (!OtherThreads(&threads)) {
       return absl::UnavailableError("cannot list the threads in /proc");
     }
-    pid_t blocking = 0;
+    pid_t running = 0;
+    pid_t inside = 0;
     for (const pid_t thread : threads) {
-      if (StateOf(thread).kind == ThreadState::kRunning &&
-          Blocks(thread, SIGTRAP)) {
-        blocking = thread;
+      if (!StatusOf(thread).Blocks(SIGTRAP)) continue;
+      const ThreadState state = StateOf(thread);
+      if (state.kind == ThreadState::kRunning) running = thread;
+      if (inside_too && state.kind == ThreadState::kBlocked &&
+          (CopyOf(state.pc) != 0 ||
+           FindInterrupted(state.sp, Contexts::kFindMasked, {nullptr, 0},
+                           page.data()))) {
+        inside = thread;
       }
     }
-    if (blocking == 0) return absl::OkStatus();
-    if (Passed(deadline)) {
-      return absl::UnavailableError(
-          absl::StrCat("thread ", blocking,
-                       " runs with SIGTRAP blocked: a breakpoint would "
-                       "kill it"));
-    }
-    Pause();
+    if (running == 0 && inside == 0) return absl::OkStatus();
+    if (!waiting.Longer(thread_patience.stuck)) continue;
+    return absl::UnavailableError(
+        absl::StrCat("thread ", running != 0 ? running : inside,
+                     running != 0 ? " runs" : " is inside the bytes to patch",
+                     " with SIGTRAP blocked: a breakpoint would kill it"));
   }
 }
 
-absl::Status MoveThreadsOut(Deadline deadline) {
+absl::Status MoveThreadsOut() {
   const int signal = RequestSignal();
   if (signal == 0) {
     return absl::UnavailableError("the program uses every real-time signal");
   }
   Mover mover(signal);
-  while (!mover.Pass()) {
-    if (Passed(deadline)) return mover.Late();
-    Pause();
+  for (Waiting waiting; !mover.Pass(); waiting.Pause()) {
+    if (waiting.Longer(mover.OnlyRunnable() ? thread_patience.runnable
+                                            : thread_patience.stuck)) {
+      return mover.Late();
+    }
   }
   return absl::OkStatus();
 }

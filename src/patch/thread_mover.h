@@ -21,20 +21,33 @@ namespace retprobe {
 //
 // A thread that was running when looked at and then blocks may see its system
 // call interrupted: restarted, or EINTR where SA_RESTART does not help.
-using Deadline = std::chrono::steady_clock::time_point;
-
-// Waits until no thread runs with SIGTRAP blocked: an int3 would kill it. One
-// that is inside a system call is passed over, in the hope that it stays there:
-// helper threads commonly sleep with everything blocked.
 //
-// Errors: kUnavailable with the thread at `deadline`.
-absl::Status AwaitTrappable(Deadline deadline);
+// Most jumps need none of this: see EntryPatch::TrapsAt.
+
+// How long to wait for a thread: one that will not answer before something else
+// happens (it blocks signals, is stopped), and one that only has to be given a
+// CPU. The time counts that we meant to sleep, not what passed: if we did not
+// run either, nobody had a chance.
+struct ThreadPatience {
+  std::chrono::microseconds stuck = std::chrono::seconds(5);
+  std::chrono::microseconds runnable = std::chrono::seconds(30);
+};
+extern ThreadPatience thread_patience;
+
+// Waits until no thread that blocks SIGTRAP runs, nor, with `inside_too`, has
+// its pc, or a context to return to with SIGTRAP blocked, between the
+// instructions of a changing patch: an int3 would kill it. Those that sleep
+// elsewhere are passed over, in the hope that they stay there: helper threads
+// commonly sleep with everything blocked.
+//
+// Errors: kUnavailable with the thread.
+absl::Status AwaitTrappable(bool inside_too);
 
 // Returns once no thread has, or can come to have, its pc between the
 // instructions of a changing patch. Requires: all of them begin with int3.
 //
-// Errors: kUnavailable with the thread and the reason at `deadline`.
-absl::Status MoveThreadsOut(Deadline deadline);
+// Errors: kUnavailable with the thread and the reason.
+absl::Status MoveThreadsOut();
 
 }  // namespace retprobe
 

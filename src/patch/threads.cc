@@ -35,6 +35,16 @@ size_t ReadTaskFile(pid_t thread, const char* name, char* text, size_t size) {
   return length;
 }
 
+// Where `name`, "\n" and all, is followed by its value in `text`, or "0".
+const char* Field(const char* text, const char* name) {
+  const char* const line = std::strstr(text, name);
+  return line == nullptr ? "0" : line + std::strlen(name);
+}
+
+long Filters(const char* text) {
+  return std::strtol(Field(text, "\nSeccomp_filters:\t"), nullptr, 10);
+}
+
 }  // namespace
 
 bool OtherThreads(std::vector<pid_t>* threads) {
@@ -80,12 +90,20 @@ ThreadState StateOf(pid_t thread) {
           std::strtoul(sp + 1, nullptr, 16)};
 }
 
-bool Blocks(pid_t thread, int signal) {
+ThreadStatus StatusOf(pid_t thread) {
+  ThreadStatus status;
   char text[4096];
-  if (ReadTaskFile(thread, "status", text, sizeof(text)) == 0) return false;
-  const char* const line = std::strstr(text, "\nSigBlk:");
-  if (line == nullptr) return false;
-  return std::strtoull(line + 8, nullptr, 16) >> (signal - 1) & 1;
+  if (ReadTaskFile(thread, "status", text, sizeof(text)) == 0) return status;
+  status.state = Field(text, "\nState:\t")[0];
+  status.blocked = std::strtoull(Field(text, "\nSigBlk:\t"), nullptr, 16);
+  status.strict = Field(text, "\nSeccomp:\t")[0] == '1';
+  if (const long filters = Filters(text); filters > 0) {
+    if (ReadTaskFile(ThisThread(), "status", text, sizeof(text)) == 0) {
+      return status;
+    }
+    status.strict |= filters > Filters(text);
+  }
+  return status;
 }
 
 }  // namespace retprobe

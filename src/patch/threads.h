@@ -27,9 +27,16 @@ struct ThreadState {
 };
 ThreadState StateOf(pid_t thread);
 
-// Whether `thread` keeps `signal` from being delivered. False also when it
-// cannot be told.
-bool Blocks(pid_t thread, int signal);
+// What /proc tells of a thread besides; a thread that has gone, or cannot be
+// told of, blocks nothing and sleeps.
+struct ThreadStatus {
+  char state = 'S';      // as ps(1) has it
+  uint64_t blocked = 0;  // signals, bit 0 for number 1
+  bool strict = false;   // seccomp: strict, or more filters than ours
+  bool Blocks(int signal) const { return blocked >> (signal - 1) & 1; }
+  bool stopped() const { return state == 'T' || state == 't'; }
+};
+ThreadStatus StatusOf(pid_t thread);
 
 }  // namespace retprobe
 

@@ -10,6 +10,7 @@
 #include <memory>
 
 #include "arch/arch.h"
+#include "patch/relocate.h"
 
 namespace retprobe {
 namespace {
@@ -83,14 +84,27 @@ void ChainTrap(int signal, siginfo_t* info, ucontext_t* context,
   chained = outer;
 }
 
+// Where a thread goes on that ran into the int3 at `address`, or 0.
+uintptr_t WayFrom(uintptr_t address) {
+  if (const EntryPatch* patch = ArmedPatches().Find(address)) {
+    return patch->stub;
+  }
+  for (uintptr_t offset = 1; offset < kJumpSize; ++offset) {
+    const EntryPatch* patch = ArmedPatches().Find(address - offset);
+    if (patch != nullptr && patch->TrapsAt(offset)) {
+      return patch->stub + patch->moved[offset];
+    }
+  }
+  return 0;
+}
+
 // Calls no function of the C library on its own path: those may be patched.
 void HandleTrap(int signal, siginfo_t* info, void* data) {
   auto* context = static_cast<ucontext_t*>(data);
   greg_t& pc = context->uc_mcontext.gregs[REG_RIP];
   if (info->si_code == SI_KERNEL) {
-    if (const EntryPatch* patch =
-            ArmedPatches().Find(static_cast<uintptr_t>(pc) - 1)) {
-      pc = static_cast<greg_t>(patch->stub);
+    if (const uintptr_t way = WayFrom(static_cast<uintptr_t>(pc) - 1)) {
+      pc = static_cast<greg_t>(way);
       return;
     }
   }
