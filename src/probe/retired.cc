@@ -34,6 +34,7 @@ void Retired::Add(OwnedList list, const InstancePools& pools) {
 }
 
 void Retired::Reclaim(const InstancePools& pools) {
+  reclaim_at_ = 2 * lists_.size();
   if (!WaitForEntering()) return;
   absl::flat_hash_set<const HandlerList*> in_use;
   pools.ForEach([&](ReturnInstance& instance) {

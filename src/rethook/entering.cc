@@ -3,6 +3,7 @@
 
 #include <pthread.h>
 #include <sched.h>
+#include <time.h>
 
 #include "base/cpu.h"
 #include "base/membarrier.h"
@@ -81,6 +82,24 @@ absl::Status Prepare() {
   return absl::OkStatus();
 }
 
+// Whether nobody is on the slow way that began in `phase`. That takes less than
+// a microsecond; but one may be stopped there, or in a signal handler that
+// interrupted it and does not return.
+bool AwaitNone(uint32_t phase) {
+  constexpr int kYields = 1000;
+  constexpr int kNaps = 100;  // of a tenth of a millisecond
+  for (int i = 0; Sum(phase) != 0; ++i) {
+    if (i >= kYields + kNaps) return false;
+    if (i < kYields) {
+      sched_yield();
+    } else {
+      const timespec nap = {0, 100'000};
+      nanosleep(&nap, nullptr);
+    }
+  }
+  return true;
+}
+
 }  // namespace
 
 absl::Status PrepareTrampoline() {
@@ -96,9 +115,10 @@ bool WaitForEntering() {
   // either count now, so both are awaited, the current one last.
   for (int i = 0; i < 2; ++i) {
     // relaxed: only one waiter at a time (the registry's lock).
-    const uint32_t phase =
-        g_entering.phase.fetch_add(1, std::memory_order_relaxed) & 1;
-    while (Sum(phase) != 0) sched_yield();
+    if (!AwaitNone(g_entering.phase.fetch_add(1, std::memory_order_relaxed) &
+                   1)) {
+      return false;
+    }
   }
   return true;
 }
