@@ -9,6 +9,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstdlib>
+#include <memory>
 #include <string>
 #include <thread>
 #include <vector>
@@ -56,6 +57,12 @@ TARGET long nested(long depth) {
   long below = nested(depth - 1);
   asm volatile("" : "+r"(below));  // no loop in its place
   return below + 1;
+}
+
+TARGET void lingering(std::atomic<bool>& inside,
+                      const std::atomic<bool>& leave) {
+  inside = true;
+  while (!leave) std::this_thread::yield();
 }
 
 namespace retprobe {
@@ -290,6 +297,26 @@ TEST_CASE("recursion 100,000 deep misses nothing") {
   CHECK(reinterpret_cast<long>(result) == 100000);
   CHECK(counted.returns == 100001 + 10001);
   CHECK(probe->nmissed().total() == 0);
+  CHECK(Out() == 0);
+}
+
+TEST_CASE("what handlers hold is let go by Detach, also in mid-activation") {
+  static std::atomic<bool> inside, leave;
+  inside = leave = false;
+  auto held = std::make_shared<int>(1);
+  ReturnProbeOptions options;
+  options.entry_handler = [held](EntryContext&) noexcept { return *held == 1; };
+  options.return_handler = [held](ReturnContext&) noexcept { ++*held; };
+  auto probe = ReturnProbe::Attach(Address(&lingering), std::move(options));
+  REQUIRE(probe.ok());
+  std::thread caller([] { lingering(inside, leave); });
+  while (!inside) std::this_thread::yield();
+  CHECK(held.use_count() == 3);
+  probe->Detach();
+  CHECK(held.use_count() == 1);
+  leave = true;
+  caller.join();
+  CHECK(*held == 1);
   CHECK(Out() == 0);
 }
 

@@ -112,7 +112,8 @@ class RETPROBE_API ReturnProbe {
 
   // No handler runs once this has returned; it waits for those that are
   // running (except its caller's own), not for the probed functions
-  // themselves.
+  // themselves. The handlers have been destroyed then, with what they hold
+  // (but for the caller's own: at some time after they have returned).
   void Detach();
 
   void* function() const;

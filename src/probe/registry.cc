@@ -287,8 +287,14 @@ void Registry::Finish(Probe* probe) {
     // here, of `running` before `dead` there, and in the trampoline: a full
     // fence in every thread. Either the handler sees `dead` and does not run or
     // WaitForHandlers sees it running.
-    IssueMembarrier(Membarrier::kMemory);
-    WaitForHandlers(probe->state);
+    const bool fenced = IssueMembarrier(Membarrier::kMemory);
+    const bool here = WaitForHandlers(probe->state);
+    // None will be called any more: what they hold goes now, not when the last
+    // activation has ended.
+    if (fenced && !here) {
+      probe->entry_handler = {};
+      probe->return_handler = {};
+    }
   }
   std::lock_guard<std::mutex> lock(mutex_);
   probe->attached = false;
@@ -344,20 +350,21 @@ std::vector<const ObjPool*> Registry::Pools() {
   return pools_.All();
 }
 
-void Registry::WaitForHandlers(const ProbeState& state) {
+bool Registry::WaitForHandlers(const ProbeState& state) {
   const std::vector<const ObjPool*> pools = Pools();
   for (;;) {
     bool running = false;
+    bool here = false;
     const auto look = [&](void* object) {
       auto& instance = *static_cast<ReturnInstance*>(object);
       // A0 <- R0 (rethook/dispatch.cc), R1 (rethook/dispatch.cc): when the
       // handler is not running any more, what it did is done.
       // A0 <- the trampoline, whose plain stores release on x86-64.
-      running |= instance.running.load(std::memory_order_acquire) == &state &&
-                 !RunsHere(instance);
+      if (instance.running.load(std::memory_order_acquire) != &state) return;
+      (RunsHere(instance) ? here : running) = true;
     };
     for (const ObjPool* pool : pools) pool->ForEachObject(look);
-    if (!running) return;
+    if (!running) return here;
     sched_yield();
   }
 }

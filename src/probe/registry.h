@@ -88,7 +88,8 @@ class Registry {
   void ForgetOtherThreads();
 
   // Waits until no other thread runs a handler of `probe`, which is dead.
-  void WaitForHandlers(const ProbeState& state);
+  // Returns whether the calling thread runs one.
+  bool WaitForHandlers(const ProbeState& state);
 
   const absl::Status ready_;
   std::mutex mutex_;
