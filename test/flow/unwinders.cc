@@ -7,6 +7,9 @@
 namespace retprobe::test {
 namespace {
 
+constexpr int kRbx = 3;
+constexpr int kRbp = 6;
+
 uintptr_t PcOf(const ucontext_t& context) {
   return static_cast<uintptr_t>(context.uc_mcontext.gregs[REG_RIP]);
 }
@@ -15,8 +18,8 @@ uintptr_t PcOf(const ucontext_t& context) {
 struct Collector {
   uintptr_t from;
   Trace* trace;
-  void Visit(uintptr_t frame) {
-    if (trace->count > 0 || frame == from) trace->Add(frame);
+  void Visit(const Trace::Frame& frame) {
+    if (trace->count > 0 || frame.pc == from) trace->Add(frame);
   }
 };
 
@@ -24,7 +27,9 @@ void WalkByLibgcc(const ucontext_t& interrupted, Trace* trace) {
   Collector collector{PcOf(interrupted), trace};
   _Unwind_Backtrace(
       [](_Unwind_Context* context, void* data) {
-        static_cast<Collector*>(data)->Visit(_Unwind_GetIP(context));
+        static_cast<Collector*>(data)->Visit({_Unwind_GetIP(context),
+                                              _Unwind_GetGR(context, kRbx),
+                                              _Unwind_GetGR(context, kRbp)});
         return _URC_NO_REASON;
       },
       &collector);
@@ -47,8 +52,10 @@ struct Libunwind {
     alignas(64) unsigned char cursor[4096];
     if (init(cursor, context, kInterrupted) != 0) return;
     do {
-      uintptr_t frame = 0;
-      if (get_register(cursor, pc, &frame) != 0 || frame == 0) return;
+      Trace::Frame frame = {};
+      if (get_register(cursor, pc, &frame.pc) != 0 || frame.pc == 0) return;
+      get_register(cursor, kRbx, &frame.rbx);
+      get_register(cursor, kRbp, &frame.rbp);
       trace->Add(frame);
     } while (step(cursor) > 0);
   }
@@ -79,7 +86,7 @@ void WalkByLlvm(const ucontext_t& interrupted, Trace* trace) {
   }
   ++context[count - 1];
   g_llvm.Walk(context, trace);
-  --trace->frames[0];
+  --trace->frames[0].pc;
 }
 
 bool LoadLlvm() {

@@ -9,13 +9,18 @@
 
 namespace retprobe::test {
 
-// Program counters from the innermost frame outwards.
+// From the innermost frame outwards.
 struct Trace {
+  struct Frame {
+    uintptr_t pc;
+    uintptr_t rbx, rbp;  // which the trampoline uses meanwhile
+    bool operator==(const Frame&) const = default;
+  };
   static constexpr int kMost = 512;
   int count = 0;
-  uintptr_t frames[kMost];
+  Frame frames[kMost];
 
-  void Add(uintptr_t frame) {
+  void Add(const Frame& frame) {
     if (count < kMost) frames[count++] = frame;
   }
 };
