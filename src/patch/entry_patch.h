@@ -42,6 +42,15 @@ struct EntryPatch {
   // Where each instruction that begins inside the jump's bytes was moved, as an
   // offset from `stub`, by its offset from `address`; 0: none begins there.
   uint8_t moved[5] = {};
+
+  // What OriginalPlace() (stub_map.h) goes by: the stub's bytes; where in it
+  // the jump back is, or its end; and which of the displaced bytes a call
+  // begins at.
+  static constexpr uint8_t kNoCall = 0xff;
+  uint8_t stub_size = 0;
+  uint8_t resume = 0;
+  uint8_t call = kNoCall;
+
   bool changing = false;  // being armed: read by signal handlers, atomically
 
   // Whether the jump has an int3 where an instruction began at `offset`, 1 ..
@@ -91,10 +100,8 @@ absl::StatusOr<EntryPatch*> PrepareEntryPatch(uintptr_t function, size_t size,
 //   thread runs on and on those that its signal frames there name, not in
 //   contexts saved elsewhere by hand, and a system call that a thread begins
 //   just when it is asked where it is may be interrupted: restarted, or EINTR
-//   where SA_RESTART does not help. No unwind table covers a stub: unwinding
-//   that starts in its few instructions, from a signal handler, ends there.
-//   Processes that share this memory without being threads of it (a vfork
-//   child) are not looked at.
+//   where SA_RESTART does not help. Processes that share this memory without
+//   being threads of it (a vfork child) are not looked at.
 absl::Status ArmEntryPatches(absl::Span<EntryPatch* const> patches);
 absl::Status DisarmEntryPatches(absl::Span<EntryPatch* const> patches);
 

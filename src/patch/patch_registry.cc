@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "arch/arch.h"
 #include "patch/live_patch.h"
+#include "patch/stub_map.h"
 #include "symbols/symbols.h"
 
 namespace retprobe {
@@ -77,6 +78,24 @@ std::string Offset(uintptr_t address, uintptr_t function,
     return absl::StrCat("+0x", absl::Hex(address - function));
   }
   return absl::StrCat("0x", absl::Hex(address), " outside it");
+}
+
+// Notes where in a stub of `size` bytes what happens to the stack.
+void DescribeStub(const DisplacedCode& displaced, size_t size,
+                  EntryPatch* patch) {
+  patch->stub_size = static_cast<uint8_t>(size);
+  patch->resume =
+      static_cast<uint8_t>(displaced.ends ? size : size - kJumpSize);
+  if (displaced.nops) return;
+  size_t offset = 0;
+  for (int i = 0; i < displaced.count; ++i) {
+    const Instruction& instruction = displaced.instructions[i];
+    if (instruction.kind == Instruction::Kind::kCall ||
+        instruction.kind == Instruction::Kind::kIndirectCall) {
+      patch->call = static_cast<uint8_t>(offset);
+    }
+    offset += instruction.length;
+  }
 }
 
 std::mutex* fork_mutex = nullptr;  // set once
@@ -270,6 +289,8 @@ absl::StatusOr<EntryPatch*> PatchRegistry::Build(const MemoryFile& memory,
     if (moved->copies[i] == kNoCopy) continue;
     patch->moved[i] = static_cast<uint8_t>(sizeof(kStub) + moved->copies[i]);
   }
+  DescribeStub(displaced, size, patch);
+  Stubs().Insert(patch);
   patches_.insert(patch);
   return patch;
 }

@@ -12,6 +12,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/membarrier.h"
+#include "probe/frame_finder.h"
 #include "probe/jump_guard.h"
 #include "probe/vector_class.h"
 #include "probe/vfork_guard.h"
@@ -134,11 +135,10 @@ Registry::Registry() : ready_(PrepareTrampoline()) {
 }
 
 void Registry::Replace(const Replacement& replacement) {
-  absl::StatusOr<PatchedFunction*> function = Prepare(replacement.function);
-  if (!function.ok()) return;
-  // relaxed: before publication.
-  (*function)->site.entry.store(replacement.code, std::memory_order_relaxed);
-  ArmEntryPatches({&(*function)->patch, 1}).IgnoreError();
+  if (absl::StatusOr<PatchedFunction*> function = Prepare(replacement.function);
+      function.ok()) {
+    Replace(**function, replacement.code);
+  }
 }
 
 void Registry::Guard() {
@@ -153,6 +153,24 @@ void Registry::Guard() {
                  absl::OkStatus()};
     Attach({&item, 1});
   }
+}
+
+void Registry::TeachUnwinder(void* finder) {
+  if (finder == taught_) return;
+  taught_ = finder;  // once: what cannot be patched now never will
+  if (finder == nullptr) return;
+  // Where it cannot be replaced, libgcc does not see through stubs.
+  if (absl::StatusOr<PatchedFunction*> function = Prepare(finder);
+      function.ok()) {
+    const auto body = reinterpret_cast<const void*>((*function)->patch->body);
+    Replace(**function, ReplaceFrameFinder(body));
+  }
+}
+
+void Registry::Replace(PatchedFunction& function, const void* replacement) {
+  // relaxed: before publication.
+  function.site.entry.store(replacement, std::memory_order_relaxed);
+  ArmEntryPatches({&function.patch, 1}).IgnoreError();
 }
 
 absl::StatusOr<PatchedFunction*> Registry::Prepare(void* function) {
@@ -303,8 +321,11 @@ void Registry::Finish(Probe* probe) {
 
 void Registry::Attach(absl::Span<Item> items) {
   SetupScope scope;
+  void* const finder =
+      FrameFinder();  // not under the lock: it takes the loader's
   {
     std::lock_guard<std::mutex> lock(mutex_);
+    if (ready_.ok()) TeachUnwinder(finder);
     for (Item& item : items) {
       item.status.Update(ready_);
       if (item.status.ok()) item.status = Add(item.function, item.probe);

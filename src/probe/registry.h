@@ -73,6 +73,12 @@ class Registry {
   void Guard();
   void Replace(const Replacement& replacement);
 
+  // Makes libgcc's unwinder see through stubs, once it is there.
+  void TeachUnwinder(void* finder);
+
+  // Leads calls of the prepared `function` to `replacement` from now on.
+  void Replace(PatchedFunction& function, const void* replacement);
+
   absl::StatusOr<PatchedFunction*> Prepare(void* function);
   absl::Status Add(void* function, ReturnProbe::Probe* probe);
   void Remove(ReturnProbe::Probe* probe);
@@ -93,6 +99,7 @@ class Registry {
 
   const absl::Status ready_;
   std::mutex mutex_;
+  const void* taught_ = nullptr;  // libgcc's function that was replaced last
   // Found by their addresses; a function that is its own key has one word here.
   struct ByFunction {
     using is_transparent = void;

@@ -134,4 +134,10 @@ const Unwinder* FindUnwinder(uintptr_t caller) {
   return &kOwn;
 }
 
+void* FindExported(const void* address, const char* name) {
+  dl_find_object object;
+  if (_dl_find_object(const_cast<void*>(address), &object) != 0) return nullptr;
+  return reinterpret_cast<void*>(SymbolsOf(object.dlfo_link_map).Find(name));
+}
+
 }  // namespace retprobe

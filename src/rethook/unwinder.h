@@ -25,6 +25,11 @@ struct Unwinder {
 // Signals: async-signal-safe. Allocates nothing; takes no lock.
 const Unwinder* FindUnwinder(uintptr_t caller);
 
+// What the module that contains `address` exports as `name`, or null.
+//
+// Signals: as above.
+void* FindExported(const void* address, const char* name);
+
 }  // namespace retprobe
 
 #endif  // RETPROBE_RETHOOK_UNWINDER_H_

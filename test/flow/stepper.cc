@@ -101,7 +101,7 @@ bool InStub(uintptr_t pc) {
 
 bool OfInterest(uintptr_t pc) {
   if (InTrampoline(pc)) return g_walks[pc - Begin()]++ < kMostWalks;
-  return InFunction(pc) || (!InStub(pc) && AfterAbort(pc));
+  return InFunction(pc) || InStub(pc) || AfterAbort(pc);
 }
 
 // Whether `trace` leads to the callers of the function.
@@ -114,7 +114,9 @@ bool LeadsTo(const Trace& callers, const Trace& trace) {
 
 void WalkFrom(const ucontext_t& context, uintptr_t pc) {
   const std::vector<StackWalker>& walkers = StackWalkers();
+  const bool stub = !InTrampoline(pc) && InStub(pc);
   for (size_t i = 0; i < walkers.size(); ++i) {
+    if (stub && !walkers[i].sees_stubs) continue;
     Trace trace;
     walkers[i].walk(context, &trace);
     if (!g_step.entered && pc == g_step.function) {

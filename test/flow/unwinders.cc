@@ -113,12 +113,14 @@ bool LoadNongnu() {
 
 const std::vector<StackWalker>& StackWalkers() {
   static const std::vector<StackWalker> walkers = [] {
-    std::vector<StackWalker> found = {{"libgcc", WalkByLibgcc}};
-    if (LoadLlvm()) found.push_back({"LLVM", WalkByLlvm});
+    std::vector<StackWalker> found = {{"libgcc", WalkByLibgcc, true}};
+    if (LoadLlvm()) found.push_back({"LLVM", WalkByLlvm, false});
     if (LoadNongnu()) {
-      found.push_back({"nongnu", [](const ucontext_t& context, Trace* trace) {
+      found.push_back({"nongnu",
+                       [](const ucontext_t& context, Trace* trace) {
                          g_nongnu.Walk(&context, trace);
-                       }});
+                       },
+                       false});
     }
     return found;
   }();

@@ -32,6 +32,7 @@ struct StackWalker {
   // From the interrupted instruction on; nothing where the walk does not get
   // as far as that. Requires: the caller is the signal handler.
   void (*walk)(const ucontext_t& interrupted, Trace* trace);
+  bool sees_stubs;  // code that no module's unwind table covers
 };
 
 // Those that this machine has: libgcc's always; LLVM's and nongnu's each when
