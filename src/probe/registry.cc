@@ -440,10 +440,16 @@ size_t Registry::InstancesInUse() {
   SetupScope scope;
   std::lock_guard<std::mutex> lock(mutex_);
   size_t count = 0;
-  pools_.ForEach([&](ReturnInstance& instance) {
-    // relaxed: a snapshot.
-    count += instance.list.load(std::memory_order_relaxed) != nullptr;
-  });
+  for (const ObjPool* pool : pools_.All()) {
+    // Its list alone does not tell: a thread that was interrupted behind that
+    // store of the critical section, and went on on another CPU, has left the
+    // instance where it was.
+    for (void* object : pool->InUse()) {
+      const auto& instance = *static_cast<ReturnInstance*>(object);
+      // relaxed: a snapshot.
+      count += instance.list.load(std::memory_order_relaxed) != nullptr;
+    }
+  }
   return count;
 }
 

@@ -113,7 +113,8 @@ struct ReturnInstance {
 
   // Non-null while the instance is out: what the reclaimer looks for. Set
   // inside the critical section that takes the instance, cleared inside the one
-  // that gives it back.
+  // that gives it back. Either may be left before its last instruction, for
+  // good: an idle instance may name a list, which only keeps the list longer.
   std::atomic<HandlerList*> list;
 
   // The probe whose handler is running on this instance now, for Detach.
