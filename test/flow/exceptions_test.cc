@@ -2,8 +2,6 @@
 //
 // Exceptions through probed frames. Compiled once and linked with one unwinder
 // after another; with libc++ compiled again.
-#include <unwind.h>
-
 #include <atomic>
 #include <exception>
 #include <stdexcept>
@@ -92,27 +90,13 @@ Nested::~Nested() {
   }
 }
 
-FLOW_TARGET long forced(long x) {
-  Local local;
-  auto stop = [](int, _Unwind_Action actions, _Unwind_Exception_Class,
-                 _Unwind_Exception*, _Unwind_Context*,
-                 void*) -> _Unwind_Reason_Code {
-    if (actions & _UA_END_OF_STACK) std::abort();
-    return _URC_NO_REASON;
-  };
-  static thread_local _Unwind_Exception exception;
-  exception = {};
-  _Unwind_ForcedUnwind(&exception, stop, nullptr);
-  return x;
-}
-
 namespace {
 
 using flow::Address;
 using flow::Watch;
 using flow::WatchEnds;
 
-constexpr int kRounds = 20;
+constexpr int kRounds = 8;
 
 template <typename F>
 std::string Caught(const F& call) {
