@@ -7,19 +7,10 @@
 #include <thread>
 #include <vector>
 
+#include "flow/target.h"
 #include "flow/watched.h"
 
 namespace flow {
-
-// A function that is called as it is written.
-#ifdef __clang__
-#define FLOW_TARGET extern "C" __attribute__((noinline))
-#else
-#define FLOW_TARGET extern "C" __attribute__((noipa))
-#endif
-
-// Keeps calls before it from becoming jumps.
-#define FLOW_NO_TAIL_CALL asm volatile("")
 
 template <typename F>
 void* Address(F* function) {
