@@ -4,6 +4,7 @@
 #include <doctest/doctest.h>
 #include <execinfo.h>
 
+#include <cstring>
 #include <iterator>
 #include <stdexcept>
 #include <string>
@@ -43,6 +44,13 @@ const std::pair<const char*, Entry> kPatchable[] = {
     {"padded_int3", entry_padded_int3},
     {"late_system_call", entry_late_system_call},
     {"call_register", entry_call_register},
+    {"loop_to_first", entry_loop_to_first},
+    {"endbr_loop", entry_endbr_loop},
+    {"far_branch_target", entry_far_branch_target},
+    {"far_branch_source", entry_far_branch_source},
+    {"retry", entry_retry},
+    {"early_system_call", entry_early_system_call},
+    {"tight", entry_tight},
 };
 
 Detour Prepare(Entry function) {
@@ -98,12 +106,112 @@ TEST_CASE("a function of one byte is patched into its padding") {
 TEST_CASE("the jump goes behind endbr64, and over it only if it must") {
   const Detour behind = Prepare(entry_endbr);
   CHECK(behind.patch->address == behind.patch->function + 4);
-  const Detour over = Prepare(entry_loop_behind_five);
-  CHECK(over.patch->address == over.patch->function);
-  Arm(over);
-  CHECK(entry_loop_behind_five(3, 4) == 35);
-  CHECK(over.count() == 1);
-  Disarm(over);
+  const absl::StatusOr<Detour> over =
+      PrepareDetour(reinterpret_cast<void*>(entry_endbr_call));
+  REQUIRE(over.ok());
+  CHECK(over->patch->address == over->patch->function);
+  CHECK(over->patch->patched == 5);
+  const long expected = entry_endbr_call(&entry_callee_pointer, 4);
+  Arm(*over);
+  CHECK(entry_endbr_call(&entry_callee_pointer, 4) == expected);
+  CHECK(over->count() == 1);
+  Disarm(*over);
+}
+
+struct Kind {
+  Entry function;
+  int patched;
+  int diversions;
+};
+
+TEST_CASE("an int3 is taken where a jump has no room") {
+  const Kind kTraps[] = {
+      {entry_unpadded_one, 1, 0},      {entry_before_nops, 1, 0},
+      {entry_early_system_call, 1, 0}, {entry_breakpoint, 1, 0},
+      {entry_runs_on, 1, 0},           {entry_tight, 1, 0},
+  };
+  for (const Kind& kind : kTraps) {
+    const Detour detour = Prepare(kind.function);
+    CHECK(detour.patch->patched == kind.patched);
+    CHECK(detour.patch->traps());
+    uint8_t before[16];
+    std::memcpy(before, reinterpret_cast<void*>(detour.patch->address), 16);
+    Arm(detour);
+    const auto* now = reinterpret_cast<uint8_t*>(detour.patch->address);
+    CHECK(now[0] == 0xcc);
+    CHECK(std::memcmp(now + 1, before + 1, 15) == 0);
+    if (kind.function != entry_breakpoint) {
+      kind.function(1, 2);
+      CHECK(detour.count() == 1);
+    }
+    Disarm(detour);
+    CHECK(std::memcmp(now, before, 16) == 0);
+    if (kind.function != entry_breakpoint) kind.function(1, 2);
+    CHECK(detour.count() <= 1);
+  }
+}
+
+TEST_CASE("a call can be thrown through behind an int3") {
+  const absl::StatusOr<Detour> detour =
+      PrepareDetour(reinterpret_cast<void*>(entry_early_call));
+  REQUIRE(detour.ok());
+  CHECK(detour->patch->traps());
+  const long expected = entry_early_call(&entry_callee_pointer, 4);
+  Arm(*detour);
+  CHECK(entry_early_call(&entry_callee_pointer, 4) == expected);
+  entry_hook = [](long) -> long { throw std::runtime_error("through"); };
+  CHECK_THROWS_WITH(entry_early_call(&entry_callee_pointer, 4), "through");
+  entry_hook = nullptr;
+  CHECK(detour->count() == 2);
+  Disarm(*detour);
+}
+
+TEST_CASE("branches into the displaced bytes are diverted to their copies") {
+  const Kind kDiverted[] = {
+      {entry_loop_into_itself, 5, 0},  // moved with the entry
+      {entry_loop_to_first, 5, 0},    {entry_retry, 5, 1},
+      {entry_loop_behind_five, 5, 0}, {entry_far_branch_target, 5, 1},
+  };
+  for (const Kind& kind : kDiverted) {
+    const Detour detour = Prepare(kind.function);
+    CHECK(detour.patch->patched == kind.patched);
+    int diversions = 0;
+    for (EntryPatch* p = detour.patch->diversion; p != nullptr;
+         p = p->diversion) {
+      CHECK(p->bypass == 0);
+      ++diversions;
+    }
+    CHECK(diversions == kind.diversions);
+    CHECK(!detour.patch->traps());
+  }
+  // Who shares the tail of a function that is armed, and is itself not.
+  const long expected = entry_far_branch_source(7, 8);
+  const Detour target = Prepare(entry_far_branch_target);
+  Arm(target);
+  CHECK(entry_far_branch_source(7, 8) == expected);
+  CHECK(target.count() == 0);
+  const Detour source = Prepare(entry_far_branch_source);
+  Arm(source);
+  CHECK(entry_far_branch_source(7, 8) == expected);
+  CHECK(source.count() == 1);
+  Disarm(target);
+  CHECK(entry_far_branch_source(7, 8) == expected);
+  CHECK(source.count() == 2);
+  Disarm(source);
+}
+
+TEST_CASE("a place that is patched already is left alone") {
+  // The branch that shares the tail is the first instruction of a function.
+  const long expected = entry_sharing(7, 8);
+  const Detour target = Prepare(entry_shared);
+  REQUIRE(target.patch->diversion != nullptr);
+  CHECK(PrepareDetour(reinterpret_cast<void*>(entry_sharing))
+            .status()
+            .message() == "overlaps another function's patch");
+  Arm(target);
+  CHECK(entry_sharing(7, 8) == expected);
+  CHECK(target.count() == 0);
+  Disarm(target);
 }
 
 TEST_CASE("behind nops the body is the function itself") {
@@ -118,23 +226,8 @@ TEST_CASE("an entry that cannot be moved is refused with its reason") {
     Entry function;
     const char* reason;
   } kRefused[] = {
-      {entry_loop_into_itself,
-       "has a branch from +0x4 into the bytes to patch, to +2"},
-      {entry_loop_to_first,
-       "has a branch from +0x3 back to its first instruction: every round "
-       "would count as a call"},
-      {entry_endbr_loop,
-       "has a branch from +0x7 back to its first instruction: every round "
-       "would count as a call"},
-      {entry_unpadded_one,
-       "is 1 bytes long and the next function follows at once"},
-      {entry_before_nops,
-       "is 1 bytes long and the next function follows at once"},
-      {entry_early_system_call, "has a system call at +3"},
-      {entry_breakpoint, "has a breakpoint (int3) at +2"},
-      {entry_early_call_register,
-       "has a call that returns into its first 5 bytes, to +3"},
-      {entry_runs_on, "is 2 bytes long and runs into what follows"},
+      {entry_breakpoint_first, "has a breakpoint (int3) at +0"},
+      {entry_eip, "has an eip-relative operand at +0"},
   };
   for (const auto& [function, reason] : kRefused) {
     const auto& refusal = reason;  // clang 14 captures no binding
@@ -145,15 +238,6 @@ TEST_CASE("an entry that cannot be moved is refused with its reason") {
     CHECK(detour.status().code() == absl::StatusCode::kFailedPrecondition);
     CHECK(std::string(detour.status().message()) == reason);
   }
-}
-
-TEST_CASE("a branch from far away into the entry is found") {
-  const absl::StatusOr<Detour> detour =
-      PrepareDetour(reinterpret_cast<void*>(entry_far_branch_target));
-  REQUIRE(!detour.ok());
-  const std::string message(detour.status().message());
-  CHECK(message.find("outside it into the bytes to patch, to +3") !=
-        std::string::npos);
 }
 
 TEST_CASE("memory that is not code is refused") {

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // Every function of the libraries this test runs with.
-#include <Zydis/Zydis.h>
 #include <doctest/doctest.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -23,91 +22,13 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "patch/detour_site.h"
+#include "patch/equivalence.h"
 #include "symbols/symbols.h"
 
 namespace retprobe {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-
-struct Decoded {
-  ZydisDecodedInstruction instruction;
-  ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
-};
-
-bool Decode(uintptr_t address, Decoded* decoded) {
-  ZydisDecoder decoder;
-  ZydisDecoderInit(&decoder, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
-  return ZYAN_SUCCESS(ZydisDecoderDecodeFull(
-      &decoder, reinterpret_cast<const void*>(address),
-      ZYDIS_MAX_INSTRUCTION_LENGTH, &decoded->instruction, decoded->operands));
-}
-
-// An operand as text, with rip-relative and branch operands as addresses.
-std::string Text(const Decoded& decoded, const ZydisDecodedOperand& operand,
-                 uintptr_t address) {
-  const uintptr_t next = address + decoded.instruction.length;
-  switch (operand.type) {
-    case ZYDIS_OPERAND_TYPE_REGISTER:
-      return absl::StrCat("r", operand.reg.value);
-    case ZYDIS_OPERAND_TYPE_MEMORY:
-      if (operand.mem.base == ZYDIS_REGISTER_RIP) {
-        return absl::StrCat(
-            "[", next + static_cast<uintptr_t>(operand.mem.disp.value), "]");
-      }
-      return absl::StrCat("[s", operand.mem.segment, " b", operand.mem.base,
-                          " i", operand.mem.index, "*", operand.mem.scale, " ",
-                          operand.mem.disp.value, "]", operand.size);
-    case ZYDIS_OPERAND_TYPE_IMMEDIATE:
-      return operand.imm.is_relative
-                 ? absl::StrCat("->", next + operand.imm.value.u)
-                 : absl::StrCat("$", operand.imm.value.u);
-    default:
-      return "?";
-  }
-}
-
-std::string Text(const Decoded& decoded, uintptr_t address) {
-  std::string text = absl::StrCat("m", decoded.instruction.mnemonic);
-  for (int i = 0; i < decoded.instruction.operand_count_visible; ++i) {
-    absl::StrAppend(&text, " ", Text(decoded, decoded.operands[i], address));
-  }
-  return text;
-}
-
-// Whether the copy at `copy` does what the instruction at `address` did.
-bool SameInstruction(uintptr_t address, uintptr_t copy) {
-  Decoded original;
-  Decoded moved;
-  if (!Decode(address, &original) || !Decode(copy, &moved)) return false;
-  const ZydisMnemonic mnemonic = original.instruction.mnemonic;
-  if (mnemonic == ZYDIS_MNEMONIC_CALL) {
-    // push literal(%rip); jmp: the literal is what the call would have pushed.
-    if (moved.instruction.mnemonic != ZYDIS_MNEMONIC_PUSH) return false;
-    uintptr_t pushed;
-    std::memcpy(&pushed,
-                reinterpret_cast<void*>(
-                    copy + moved.instruction.length +
-                    static_cast<uintptr_t>(moved.operands[0].mem.disp.value)),
-                sizeof(pushed));
-    if (pushed != address + original.instruction.length) return false;
-    const uintptr_t jump = copy + moved.instruction.length;
-    if (!Decode(jump, &moved)) return false;
-    return moved.instruction.mnemonic == ZYDIS_MNEMONIC_JMP &&
-           Text(original, original.operands[0], address) ==
-               Text(moved, moved.operands[0], jump);
-  }
-  if (original.instruction.raw.imm[0].is_relative &&
-      original.instruction.opcode >= 0xe0 &&
-      original.instruction.opcode <= 0xe3) {
-    const uintptr_t jump = copy + moved.instruction.length + 2;
-    Decoded jumped;
-    return moved.instruction.mnemonic == mnemonic && Decode(jump, &jumped) &&
-           Text(original, original.operands[0], address) ==
-               Text(jumped, jumped.operands[0], jump);
-  }
-  return Text(original, address) == Text(moved, copy);
-}
 
 // A reason without its numbers.
 std::string Kind(absl::string_view message) {
@@ -132,8 +53,7 @@ struct Tally {
   std::vector<Detour> prepared;
   std::map<std::string, int> refused;
   std::map<std::string, std::string> example;
-  int wrong = 0;
-  int nops = 0;
+  std::string wrong;
   double seconds = 0;
 };
 
@@ -157,17 +77,10 @@ Tally PrepareModule(const Module& module) {
   }
   tally.seconds = std::chrono::duration<double>(Clock::now() - begin).count();
   for (const Detour& detour : tally.prepared) {
-    const EntryPatch& patch = *detour.patch;
-    if (patch.body == patch.stub + patch.moved[0]) {
-      for (uintptr_t i = 0; i < 5; ++i) {
-        if (patch.moved[i] != 0 &&
-            !SameInstruction(patch.address + i, patch.stub + patch.moved[i])) {
-          ++tally.wrong;
-        }
-      }
-    } else {
-      ++tally.nops;
-    }
+    const std::string difference = DifferenceOf(*detour.patch);
+    if (difference.empty()) continue;
+    absl::StrAppend(&tally.wrong, " ", absl::Hex(detour.patch->address), " ",
+                    difference);
   }
   return tally;
 }
@@ -189,7 +102,7 @@ TEST_CASE(
     CAPTURE(module.name);
     const Tally tally = PrepareModule(module);
     Report(module, tally);
-    CHECK(tally.wrong == 0);
+    CHECK(tally.wrong == "");
     size_t refused = 0;
     for (const auto& [kind, count] : tally.refused) {
       refused += static_cast<size_t>(count);

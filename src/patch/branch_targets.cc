@@ -47,21 +47,18 @@ uintptr_t ShortTarget(const uint8_t* bytes, uintptr_t address) {
 }
 
 // Calls `visit(bytes, address)` for every address of [from, to) that can be
-// read, with at least 6 bytes to look at; stops when it returns true.
+// read, with at least 6 bytes to look at.
 template <typename Visit>
-bool ForEachByte(uintptr_t from, uintptr_t to, CodeReader read, Visit visit) {
+void ForEachByte(uintptr_t from, uintptr_t to, CodeReader read, Visit visit) {
   std::vector<uint8_t> buffer(std::min<size_t>(kChunk, to - from) + 8);
   for (uintptr_t chunk = from; chunk < to;) {
     const size_t size = std::min<size_t>(kChunk, to - chunk);
     const size_t got = read(chunk, buffer.data(), size + 8);
     std::fill(buffer.begin() + static_cast<std::ptrdiff_t>(got), buffer.end(),
               0xcc);
-    for (size_t i = 0; i < size; ++i) {
-      if (visit(buffer.data() + i, chunk + i)) return true;
-    }
+    for (size_t i = 0; i < size; ++i) visit(buffer.data() + i, chunk + i);
     chunk += size;
   }
-  return false;
 }
 
 }  // namespace
@@ -96,7 +93,6 @@ void BranchTargets::Sweep(CodeReader read) {
   ForEachByte(first, end(), read, [&](const uint8_t* bytes, uintptr_t address) {
     const uintptr_t offset = FarTarget(bytes, address) - first;
     if (offset < size) targets_[offset / 64] |= 1ull << offset % 64;
-    return false;
   });
 }
 
@@ -143,44 +139,53 @@ bool BranchTargets::Verify(uintptr_t suspect, uintptr_t begin, uintptr_t end,
   return false;
 }
 
-bool BranchTargets::FindIn(uintptr_t from, uintptr_t to, uintptr_t begin,
+void BranchTargets::FindIn(uintptr_t from, uintptr_t to, uintptr_t begin,
                            uintptr_t end, bool far, bool calls, CodeReader read,
-                           Branch* branch) const {
-  return ForEachByte(
-      from, to, read, [&](const uint8_t* bytes, uintptr_t address) {
-        const uintptr_t target =
-            far ? FarTarget(bytes, address) : ShortTarget(bytes, address);
-        return target >= begin && target < end &&
-               Verify(address, begin, end, calls, read, branch);
-      });
+                           std::vector<Branch>* branches) const {
+  ForEachByte(from, to, read, [&](const uint8_t* bytes, uintptr_t address) {
+    const uintptr_t target =
+        far ? FarTarget(bytes, address) : ShortTarget(bytes, address);
+    Branch branch;
+    if (target < begin || target >= end ||
+        !Verify(address, begin, end, calls, read, &branch)) {
+      return;
+    }
+    for (const Branch& known : *branches) {
+      if (known.source == branch.source) return;
+    }
+    branches->push_back(branch);
+  });
 }
 
-bool BranchTargets::FindBranch(uintptr_t begin, uintptr_t end, CodeReader read,
-                               Branch* branch) {
+std::vector<Branch> BranchTargets::FindBranches(uintptr_t begin, uintptr_t end,
+                                                CodeReader read) {
+  std::vector<Branch> branches;
+  if (begin >= end) return branches;
   const uintptr_t low = std::max(this->begin(), begin - kShortReach);
   const uintptr_t high = std::min(this->end(), end + kShortReach);
-  if (FindIn(low, high, begin, end, /*far=*/false, /*calls=*/true, read,
-             branch)) {
-    return true;
-  }
+  FindIn(low, high, begin, end, /*far=*/false, /*calls=*/true, read, &branches);
   if (targets_.empty()) Sweep(read);
   for (uintptr_t address = begin; address < end; ++address) {
     const uintptr_t offset = address - this->begin();
     if (offset / 64 < targets_.size() &&
         (targets_[offset / 64] >> offset % 64 & 1) != 0) {
-      return FindIn(this->begin(), this->end(), begin, end, /*far=*/true,
-                    /*calls=*/true, read, branch);
+      FindIn(this->begin(), this->end(), begin, end, /*far=*/true,
+             /*calls=*/true, read, &branches);
+      break;
     }
   }
-  return false;
+  return branches;
 }
 
-bool BranchTargets::FindLoop(const CodeRange& function, uintptr_t target,
-                             CodeReader read, Branch* branch) const {
-  return FindIn(function.begin, function.end, target, target + 1,
-                /*far=*/false, /*calls=*/false, read, branch) ||
-         FindIn(function.begin, function.end, target, target + 1,
-                /*far=*/true, /*calls=*/false, read, branch);
+std::vector<Branch> BranchTargets::FindLoops(const CodeRange& function,
+                                             uintptr_t target,
+                                             CodeReader read) const {
+  std::vector<Branch> branches;
+  FindIn(function.begin, function.end, target, target + 1,
+         /*far=*/false, /*calls=*/false, read, &branches);
+  FindIn(function.begin, function.end, target, target + 1,
+         /*far=*/true, /*calls=*/false, read, &branches);
+  return branches;
 }
 
 }  // namespace retprobe

@@ -50,19 +50,19 @@ class BranchTargets {
   // Where the first range begins that begins behind `address`, or 0.
   uintptr_t NextFunction(uintptr_t address) const;
 
-  // Finds a direct branch from this module to one of the addresses
-  // [begin, end), or returns false.
-  bool FindBranch(uintptr_t begin, uintptr_t end, CodeReader read,
-                  Branch* branch);
+  // The direct branches from this module to one of the addresses [begin, end).
+  std::vector<Branch> FindBranches(uintptr_t begin, uintptr_t end,
+                                   CodeReader read);
 
-  // Finds a branch, not a call, to `target` from within `function`.
-  bool FindLoop(const CodeRange& function, uintptr_t target, CodeReader read,
-                Branch* branch) const;
+  // The branches, not calls, to `target` from within `function`.
+  std::vector<Branch> FindLoops(const CodeRange& function, uintptr_t target,
+                                CodeReader read) const;
 
  private:
   void Sweep(CodeReader read);
-  bool FindIn(uintptr_t from, uintptr_t to, uintptr_t begin, uintptr_t end,
-              bool far, bool calls, CodeReader read, Branch* branch) const;
+  void FindIn(uintptr_t from, uintptr_t to, uintptr_t begin, uintptr_t end,
+              bool far, bool calls, CodeReader read,
+              std::vector<Branch>* branches) const;
   bool Verify(uintptr_t suspect, uintptr_t begin, uintptr_t end, bool calls,
               CodeReader read, Branch* branch) const;
   CodeRange RangeToDecode(uintptr_t suspect) const;

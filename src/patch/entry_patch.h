@@ -28,16 +28,32 @@ struct CodeRange {
 //            jmp  behind them
 //
 // A stub is never unmapped; it is used again for the same function only.
+//
+// Where a jump of 5 bytes has no room, an int3 stands instead for as long as
+// the entry is armed, and the SIGTRAP handler leads to the stub: a probe, but
+// one that costs a signal for every call.
+//
+// Where code branches to the first instructions from elsewhere (a loop, a
+// function that shares another's tail), those branches are patched too, and
+// lead to the copies of the instructions: diversions. They come and go with the
+// entry.
 struct EntryPatch {
   uintptr_t function = 0;
   uintptr_t address =
-      0;  // where the jump goes: `function`, or behind its endbr64
+      0;  // where the patch goes: `function`, or behind its endbr64
   uintptr_t stub = 0;
-  uintptr_t bypass = 0;
-  uintptr_t body = 0;
-  uint8_t displaced = 0;  // bytes of whole instructions that the jump covers
-  uint8_t original[16] = {};  // at `address`, before
-  bool armed = false;         // the jump is in place
+  uintptr_t bypass = 0;   // 0 of a diversion, whose stub is moved code alone
+  uintptr_t body = 0;     // likewise
+  uint8_t patched = 0;    // bytes that change: 5, a jump; 1, an int3
+  uint8_t displaced = 0;  // bytes of whole instructions that those cover
+  uint8_t original[16] = {};        // at `address`, before
+  bool armed = false;               // the jump, or int3, is in place
+  EntryPatch* diversion = nullptr;  // the first, or the next
+
+  // Whether calls, or branches back to the first instruction, are signals.
+  bool traps() const {
+    return patched == 1 || (diversion != nullptr && diversion->traps());
+  }
 
   // Where each instruction that begins inside the jump's bytes was moved, as an
   // offset from `stub`, by its offset from `address`; 0: none begins there.
@@ -57,7 +73,8 @@ struct EntryPatch {
   // 4, so that a thread which goes on there traps. Async-signal-safe.
   bool TrapsAt(uintptr_t offset) const {
     const auto distance = static_cast<uint32_t>(stub - (address + 5));
-    return moved[offset] != 0 && (distance >> 8 * (offset - 1) & 0xff) == 0xcc;
+    return patched == 5 && moved[offset] != 0 &&
+           (distance >> 8 * (offset - 1) & 0xff) == 0xcc;
   }
 };
 

@@ -66,12 +66,19 @@ class Batch {
       : memory_(memory), sites_(std::move(sites)) {}
 
   // With one thread nobody sees a half-written entry.
-  absl::Status WriteAtOnce() {
+  absl::Status WriteAtOnce(bool arm) {
+    if (arm && HasTraps()) {
+      absl::Status status = InstallTrapHandler();
+      if (!status.ok()) return status;
+    }
     for (size_t i = 0; i < sites_.size(); ++i) {
-      absl::Status status = Put(sites_[i], sites_[i].after, 0, kJumpSize);
+      absl::Status status =
+          Put(sites_[i], sites_[i].after, 0, sites_[i].patch->patched);
       if (status.ok()) continue;
-      while (i-- > 0)
-        Put(sites_[i], sites_[i].before, 0, kJumpSize).IgnoreError();
+      while (i-- > 0) {
+        Put(sites_[i], sites_[i].before, 0, sites_[i].patch->patched)
+            .IgnoreError();
+      }
       return status;
     }
     return absl::OkStatus();
@@ -140,6 +147,7 @@ class Batch {
   absl::Status PutTails(Bytes bytes) {
     bool more = false;
     for (const Site& site : sites_) {
+      if (site.patch->patched == kTrapSize) continue;
       uint8_t trapping[kJumpSize];
       std::memcpy(trapping, site.*bytes, kJumpSize);
       for (size_t i = 1; i < kJumpSize; ++i) {
@@ -147,7 +155,7 @@ class Batch {
         more |= trapping[i] != kBreakpoint;
         trapping[i] = kBreakpoint;
       }
-      absl::Status status = Put(site, trapping, 1, kJumpSize - 1);
+      absl::Status status = Put(site, trapping, 1, site.patch->patched - 1u);
       if (!status.ok()) return status;
     }
     absl::Status status = SynchronizeCores();
@@ -180,6 +188,12 @@ class Batch {
     }
     SynchronizeCores().IgnoreError();
     PutFirst(&Site::before).IgnoreError();
+  }
+
+  bool HasTraps() const {
+    return std::any_of(sites_.begin(), sites_.end(), [](const Site& site) {
+      return site.patch->patched == kTrapSize;
+    });
   }
 
   // Whether threads can be where no int3 of the jump would stop them.
@@ -222,24 +236,24 @@ absl::StatusOr<std::vector<Site>> CollectSites(
   sites.reserve(sorted.size());
   for (EntryPatch* patch : sorted) {
     if (patch->armed == arm) continue;
-    if (!sites.empty() &&
-        patch->address - sites.back().patch->address < kJumpSize) {
+    if (!sites.empty() && patch->address - sites.back().patch->address <
+                              sites.back().patch->patched) {
       return absl::FailedPreconditionError(absl::StrCat(
           "the entries at 0x", absl::Hex(sites.back().patch->address),
           " and 0x", absl::Hex(patch->address), " overlap"));
     }
     Site site{.patch = patch, .before = {}, .after = {}};
-    std::memcpy(site.before, patch->original, kJumpSize);
-    EncodeJump(*patch, site.after);
+    const size_t size = patch->patched;
+    std::memcpy(site.before, patch->original, size);
+    EncodePatch(*patch, site.after);
     if (!arm) std::swap(site.before, site.after);
     uint8_t now[kJumpSize];
-    const size_t got = memory.Read(patch->address, now, kJumpSize);
-    if (!arm &&
-        (got != kJumpSize || std::memcmp(now, site.after, kJumpSize) == 0)) {
+    const size_t got = memory.Read(patch->address, now, size);
+    if (!arm && (got != size || std::memcmp(now, site.after, size) == 0)) {
       patch->armed = false;  // the module is gone, or was loaded anew
       continue;
     }
-    if (got != kJumpSize || std::memcmp(now, site.before, kJumpSize) != 0) {
+    if (got != size || std::memcmp(now, site.before, size) != 0) {
       return Changed(*patch);
     }
     sites.push_back(site);
@@ -249,11 +263,15 @@ absl::StatusOr<std::vector<Site>> CollectSites(
 
 }  // namespace
 
-void EncodeJump(const EntryPatch& patch, uint8_t (&jump)[kJumpSize]) {
+void EncodePatch(const EntryPatch& patch, uint8_t* bytes) {
+  if (patch.patched == kTrapSize) {
+    bytes[0] = kBreakpoint;
+    return;
+  }
   const int32_t distance =
       static_cast<int32_t>(patch.stub - (patch.address + kJumpSize));
-  jump[0] = 0xe9;
-  std::memcpy(jump + 1, &distance, sizeof(distance));
+  bytes[0] = 0xe9;
+  std::memcpy(bytes + 1, &distance, sizeof(distance));
 }
 
 absl::Status SwitchEntries(absl::Span<EntryPatch* const> patches, bool arm) {
@@ -274,7 +292,7 @@ absl::Status SwitchEntries(absl::Span<EntryPatch* const> patches, bool arm) {
   {
     const OnlyTraps only_traps;
     Batch batch(*memory, *std::move(sites));
-    status = alone ? batch.WriteAtOnce() : batch.WriteLive(arm);
+    status = alone ? batch.WriteAtOnce(arm) : batch.WriteLive(arm);
   }
   if (!status.ok()) return status;
   for (EntryPatch* patch : changed) patch->armed = arm;

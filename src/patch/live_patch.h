@@ -14,8 +14,8 @@ namespace retprobe {
 // Requires: one caller at a time.
 absl::Status SwitchEntries(absl::Span<EntryPatch* const> patches, bool arm);
 
-// The bytes of the jump from `patch` to its stub.
-void EncodeJump(const EntryPatch& patch, uint8_t (&jump)[5]);
+// The `patched` bytes that lead from `patch` to its stub.
+void EncodePatch(const EntryPatch& patch, uint8_t* bytes);
 
 // For tests of the tests: leaves out a step of the protocol, which must then be
 // seen to fail.

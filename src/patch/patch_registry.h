@@ -12,6 +12,7 @@
 #include "patch/entry_patch.h"
 #include "patch/memory_file.h"
 #include "patch/near_memory.h"
+#include "patch/patch_plan.h"
 #include "patch/punned_memory.h"
 #include "patch/relocate.h"
 
@@ -34,44 +35,46 @@ class PatchRegistry {
   absl::Status Switch(absl::Span<EntryPatch* const> patches, bool arm);
 
  private:
-  // One way to patch a function.
-  struct Plan {
-    DisplacedCode displaced;
-    ReachWindow window;
-  };
+  template <typename Visit>
+  void ForEachNear(uintptr_t address, size_t size, Visit visit) const;
   size_t ReadOriginal(const MemoryFile& memory, uintptr_t address,
                       uint8_t* bytes, size_t size) const;
+  bool IsThere(const MemoryFile& memory, const EntryPatch& patch,
+               bool armed) const;
+  bool Taken(const MemoryFile& memory, uintptr_t function, uintptr_t address,
+             size_t size) const;
   EntryPatch* Known(const MemoryFile& memory, uintptr_t function,
                     const void* site);
-  absl::StatusOr<Plan> MakePlan(const MemoryFile& memory, uintptr_t function,
-                                size_t size);
-  absl::Status CheckBranches(const MemoryFile& memory, uintptr_t function,
-                             const EntryBounds& bounds,
-                             const DisplacedCode& displaced,
-                             BranchTargets* module);
+  absl::StatusOr<PatchPlan> MakePlan(const MemoryFile& memory,
+                                     uintptr_t function, size_t size);
   absl::StatusOr<uintptr_t> AllocateStub(const MemoryFile& memory,
                                          const DisplacedCode& displaced,
                                          const ReachWindow& window,
                                          size_t size);
   absl::StatusOr<EntryPatch*> Build(const MemoryFile& memory,
-                                    uintptr_t function, const Plan& plan,
+                                    uintptr_t function, const PatchPlan& plan,
                                     const void* site);
+  absl::StatusOr<EntryPatch*> Place(const MemoryFile& memory,
+                                    uintptr_t function,
+                                    const DisplacedCode& displaced,
+                                    absl::Span<const uint8_t> stub,
+                                    const MovedTo& elsewhere);
 
   std::mutex mutex_;
   CodeMap code_map_;
   NearMemory near_memory_;
   PunnedMemory punned_memory_;
-  // By function, then by age: one whose module came back changed has several.
-  struct ByFunction {
+  // By address, then by age: one whose module came back changed has several.
+  struct ByAddress {
     using is_transparent = void;
-    static uintptr_t Key(const EntryPatch* patch) { return patch->function; }
-    static uintptr_t Key(uintptr_t function) { return function; }
+    static uintptr_t Key(const EntryPatch* patch) { return patch->address; }
+    static uintptr_t Key(uintptr_t address) { return address; }
     bool operator()(const auto& a, const auto& b) const {
       return Key(a) < Key(b);
     }
   };
   std::deque<EntryPatch> storage_;
-  absl::btree_multiset<EntryPatch*, ByFunction> patches_;
+  absl::btree_multiset<EntryPatch*, ByAddress> patches_;
 };
 
 }  // namespace retprobe

@@ -25,7 +25,7 @@ absl::Status Refuse(absl::string_view reason) {
 
 // Why one instruction of the displaced bytes cannot be moved, or Ok.
 absl::Status Movable(const Instruction& instruction, const uint8_t* bytes,
-                     size_t offset, const EntryBounds& bounds) {
+                     size_t offset, const EntryBounds& bounds, size_t patched) {
   const auto at = [&](absl::string_view what) {
     return Refuse(absl::StrCat(what, " at +", offset));
   };
@@ -35,11 +35,14 @@ absl::Status Movable(const Instruction& instruction, const uint8_t* bytes,
     case Kind::kBreakpoint:
       return at("has a breakpoint (int3)");
     case Kind::kSystemCall:
-      // A blocked or restarted system call has its pc in these bytes.
-      return at("has a system call");
+      // A blocked system call has its pc behind it, a restarted one before it.
+      if (offset + instruction.length < patched || offset > 0) {
+        return at("has a system call");
+      }
+      return absl::OkStatus();
     case Kind::kIndirectCall:
       if ((bytes[instruction.modrm] >> 3 & 7) != 2) return at("has a far call");
-      if (offset + instruction.length < kJumpSize) {
+      if (offset + instruction.length < patched) {
         return Refuse(
             absl::StrCat("has a call that returns into its first 5 bytes, to +",
                          offset + instruction.length));
@@ -59,13 +62,13 @@ absl::Status Movable(const Instruction& instruction, const uint8_t* bytes,
 }
 
 // Extends `displaced`, whose last instruction ends the flow of control before
-// kJumpSize bytes, over the padding behind it.
+// `patched` bytes, over the padding behind it.
 absl::Status TakePadding(absl::Span<const uint8_t> code,
                          const EntryBounds& bounds, DisplacedCode* displaced) {
   const size_t length = displaced->size;
   const uintptr_t end =
       bounds.end != 0 ? bounds.end : displaced->address + length;
-  const uintptr_t wanted = displaced->address + kJumpSize;
+  const uintptr_t wanted = displaced->address + displaced->patched;
   const auto too_short = [&](absl::string_view why) {
     return Refuse(absl::StrCat("is ", length, " bytes long and ", why));
   };
@@ -77,7 +80,7 @@ absl::Status TakePadding(absl::Span<const uint8_t> code,
       return too_short("the next function follows at once");
     }
   }
-  while (displaced->size < kJumpSize) {
+  while (displaced->size < displaced->patched) {
     Instruction padding;
     if (!DecodeInstruction(code.data() + displaced->size,
                            code.size() - displaced->size,
@@ -120,8 +123,8 @@ absl::Status TakeInstruction(absl::Span<const uint8_t> code,
     return Refuse(absl::StrCat("has no valid instruction at +", offset));
   }
   if (instruction.kind == Kind::kNop) instruction.displacement = 0;
-  if (absl::Status status =
-          Movable(instruction, code.data() + offset, offset, bounds);
+  if (absl::Status status = Movable(instruction, code.data() + offset, offset,
+                                    bounds, displaced->patched);
       !status.ok()) {
     return status;
   }
@@ -136,8 +139,12 @@ absl::Status TakeInstruction(absl::Span<const uint8_t> code,
 // Writes the moved instructions, noting whether every distance fits.
 class Mover {
  public:
-  Mover(const DisplacedCode& displaced, uintptr_t destination)
-      : displaced_(displaced), destination_(destination) {
+  Mover(const DisplacedCode& displaced, uintptr_t destination,
+        const MovedTo& elsewhere = {}, const MovedTo& here = {})
+      : displaced_(displaced),
+        destination_(destination),
+        elsewhere_(elsewhere),
+        here_(here) {
     std::fill(std::begin(moved_.copies), std::end(moved_.copies), kNoCopy);
     size_t offset = 0;
     for (int i = 0; i < displaced.count; ++i) {
@@ -192,6 +199,10 @@ class Mover {
     moved_.size += 4;
   }
 
+  uintptr_t TargetOf(const Instruction& instruction) const {
+    return here_.Follow(elsewhere_.Follow(instruction.target));
+  }
+
   void Copy(const Instruction& instruction, size_t offset) {
     const size_t begin = moved_.size;
     Append(displaced_.bytes + offset, instruction.length);
@@ -199,7 +210,7 @@ class Mover {
       Distance(begin + instruction.displacement, instruction.target,
                instruction.length - instruction.displacement - 4);
     } else if (instruction.distance_size == 4) {
-      Distance(begin + instruction.distance, instruction.target);
+      Distance(begin + instruction.distance, TargetOf(instruction));
     }
   }
 
@@ -221,13 +232,13 @@ class Mover {
         break;
       }
       case Kind::kJump:
-        Jump(instruction.target);
+        Jump(TargetOf(instruction));
         break;
       case Kind::kConditional:
         // The condition is the low half of the opcode in both forms.
         Byte(0x0f);
         Byte(0x80 | (bytes[instruction.distance - 1] & 0x0f));
-        AppendDistance(instruction.target);
+        AppendDistance(TargetOf(instruction));
         break;
       case Kind::kLoop:
         // loop over a jump over the jump.
@@ -235,7 +246,7 @@ class Mover {
         Byte(2);
         Byte(0xeb);
         Byte(kJumpSize);
-        Jump(instruction.target);
+        Jump(TargetOf(instruction));
         break;
       default:
         Copy(instruction, offset);
@@ -245,6 +256,8 @@ class Mover {
 
   const DisplacedCode& displaced_;
   const uintptr_t destination_;
+  const MovedTo& elsewhere_;
+  const MovedTo& here_;
   MovedCode moved_;
   bool in_reach_ = true;
   size_t literal_ = 0;  // where the distance to the literal stands, or 0
@@ -261,16 +274,18 @@ void ReachWindow::Cover(uintptr_t address) {
 
 absl::StatusOr<DisplacedCode> DisplaceEntry(uintptr_t address,
                                             absl::Span<const uint8_t> code,
-                                            const EntryBounds& bounds) {
+                                            const EntryBounds& bounds,
+                                            size_t patched) {
   DisplacedCode displaced;
   displaced.address = address;
+  displaced.patched = static_cast<uint8_t>(patched);
   displaced.nops = true;
-  while (displaced.size < kJumpSize) {
+  while (displaced.size < patched) {
     if (absl::Status status = TakeInstruction(code, bounds, &displaced);
         !status.ok()) {
       return status;
     }
-    if (displaced.ends && displaced.size < kJumpSize) {
+    if (displaced.ends && displaced.size < patched) {
       if (absl::Status status = TakePadding(code, bounds, &displaced);
           !status.ok()) {
         return status;
@@ -313,8 +328,17 @@ size_t MovedSize(const DisplacedCode& displaced) {
 }
 
 absl::StatusOr<MovedCode> MoveCode(const DisplacedCode& displaced,
-                                   uintptr_t destination) {
-  const Mover mover(displaced, destination);
+                                   uintptr_t destination,
+                                   const MovedTo& elsewhere) {
+  // Sizes do not depend on distances: one round says where everything goes.
+  const MovedCode draft = Mover(displaced, destination).moved();
+  MovedTo here = {.address = displaced.address};
+  for (size_t i = 0; i < displaced.patched && !displaced.nops; ++i) {
+    if (draft.copies[i] != kNoCopy) {
+      here.copies[i] = destination + draft.copies[i];
+    }
+  }
+  const Mover mover(displaced, destination, elsewhere, here);
   if (!mover.in_reach()) {
     return absl::InternalError("moved code cannot reach what it refers to");
   }

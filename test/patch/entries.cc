@@ -350,12 +350,68 @@ ENTRY entry_breakpoint
   ret
 END entry_breakpoint
 
-ENTRY entry_early_call_register
+ENTRY entry_early_call
   push %rbx
-  call *%rax
+  .cfi_adjust_cfa_offset 8
+  .cfi_offset rbx, -16
+  call *(%rdi)
   pop %rbx
+  .cfi_adjust_cfa_offset -8
   ret
-END entry_early_call_register
+END entry_early_call
+
+# Tries again, to +3, while the low bits of the argument last.
+ENTRY entry_retry
+  mov %rsi, %rax
+1: shr $1, %rdi
+  jc 1b
+  lea 3(%rax,%rdi), %rax
+  ret
+END entry_retry
+
+ENTRY entry_shared
+  mov %rdi, %rax
+.Lshared_inside:
+  lea (%rdi,%rsi), %rax
+  inc %rax
+  ret
+END entry_shared
+
+ENTRY entry_sharing
+  .byte 0xe9
+  .long .Lshared_inside - . - 4
+END entry_sharing
+
+ENTRY entry_tight
+  lea (%rdi,%rsi), %rax
+END entry_tight
+ENTRY_HERE entry_tight_neighbour
+  ret
+END entry_tight_neighbour
+
+# The call of 2 bytes would return into the jump behind the endbr64.
+ENTRY entry_endbr_call
+  endbr64
+  push %rsi
+  .cfi_adjust_cfa_offset 8
+  call *(%rdi)
+  pop %rsi
+  .cfi_adjust_cfa_offset -8
+  add %rsi, %rax
+  ret
+END entry_endbr_call
+
+ENTRY entry_breakpoint_first
+  int3
+  mov %edi, %eax
+  ret
+END entry_breakpoint_first
+
+ENTRY entry_eip
+  .byte 0x67, 0x8b, 0x05
+  .long 0
+  ret
+END entry_eip
 
 ENTRY entry_runs_on
   xor %eax, %eax

@@ -42,18 +42,31 @@ long entry_loop_behind_five(long a, long b);
 long entry_scan(const char* begin, const char* end);  // see entries.cc
 long entry_read(const long* pointer, long b);         // faults at +1
 
-// Must be refused.
+// Branched into, to the first instruction or behind it.
 long entry_loop_into_itself(long a, long b);
 long entry_loop_to_first(long a, long b);
 long entry_endbr_loop(long a, long b);
+long entry_retry(long a, long b);
 long entry_far_branch_target(long a, long b);
 long entry_far_branch_source(long a, long b);
-long entry_unpadded_one(long a, long b);
-long entry_before_nops(long a, long b);
+long entry_shared(long a, long b);
+long entry_sharing(long a, long b);  // begins with the branch into that
+
+// By int3 only.
+long entry_unpadded_one(long a, long b);  // returns what was in rax
+long entry_before_nops(long a, long b);   // likewise
 long entry_early_system_call(long a, long b);
-long entry_breakpoint(long a, long b);
-long entry_early_call_register(long a, long b);
+long entry_breakpoint(long a, long b);                 // traps by itself
+long entry_early_call(long (**callee)(long), long b);  // 3 bytes from it
 long entry_runs_on(long a, long b);
+long entry_tight(long a, long b);
+
+// Its endbr64 has to go with the rest.
+long entry_endbr_call(long (**callee)(long), long b);
+
+// Must be refused.
+long entry_breakpoint_first(long a, long b);
+long entry_eip(long a, long b);
 }
 
 #endif  // RETPROBE_TEST_PATCH_ENTRIES_H_
