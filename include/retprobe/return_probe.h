@@ -72,11 +72,12 @@ class RETPROBE_API ReturnProbe {
   //
   // Errors: kInvalidArgument, an option out of range, or the configuration is
   //   wrong (retprobe/config.h); kFailedPrecondition, the function cannot be
-  //   probed, with the reason; kResourceExhausted, no memory within reach of
-  //   the function; kPermissionDenied, the code cannot be written;
-  //   kUnavailable, another thread is in the way of changing the function's
-  //   first bytes: it runs with SIGTRAP blocked, or cannot be moved out of
-  //   them, for seconds on end. On error nothing has changed.
+  //   probed, with the reason, or only at its entry and there is no entry
+  //   handler; kResourceExhausted, no memory within reach of the function;
+  //   kPermissionDenied, the code cannot be written; kUnavailable, another
+  //   thread is in the way of changing the function's first bytes: it runs with
+  //   SIGTRAP blocked, or cannot be moved out of them, for seconds on end. On
+  //   error nothing has changed.
   static absl::StatusOr<ReturnProbe> Attach(void* function,
                                             ReturnProbeOptions options);
 
@@ -118,6 +119,16 @@ class RETPROBE_API ReturnProbe {
 
   void* function() const;
   Missed nmissed() const;
+
+  // Whether only entry handlers run, because the function returns twice or
+  // never, asks who called it, or continues on another stack: setjmp, exit,
+  // dlsym, swapcontext. Its activations end as if their entry handlers had
+  // declined.
+  bool entry_only() const;
+
+  // Whether calls go through an int3 and a SIGTRAP handler, some thousand times
+  // as slow as a jump, because the function's entry has no room for one.
+  bool uses_trap() const;
 
   // The implementation's; owned by it.
   struct Probe;

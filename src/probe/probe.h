@@ -30,6 +30,8 @@ struct ReturnProbe::Probe {
   uint8_t return_vectors = 0;  // of the return handler
   bool enabled = false;
   bool attached = false;
+  bool entry_only = false;  // as PatchedFunction's
+  bool uses_trap = false;   // the patch's, when attached
 };
 
 // A function that has, or once had, probes. Never freed: its stub may be in use
@@ -38,6 +40,7 @@ struct PatchedFunction {
   Site site = {};
   EntryPatch* patch = nullptr;
   ReturnProbe::Probe* probes = nullptr;  // in the order of attachment
+  bool entry_only = false;  // the body returns by itself; see WhyEntryOnly
 };
 
 // For the agent, whose reader outlives the process: it copies what a site

@@ -16,8 +16,9 @@
 namespace retprobe {
 namespace {
 
-// The few functions of a module that must not be probed, by address.
-using Refused = absl::flat_hash_map<uintptr_t, absl::Status>;
+// The few functions of a module that must not be probed, or only at their
+// entry, by address.
+using Refused = absl::flat_hash_map<uintptr_t, ProbeTerms>;
 
 Refused RefusedOf(const Module& module) {
   Refused refused;
@@ -26,22 +27,23 @@ Refused RefusedOf(const Module& module) {
   if (!functions.ok()) return refused;
   for (const Function& function : *functions) {
     if (function.address == 0) continue;
-    absl::Status status = Probeable(module, function);
-    if (!status.ok()) refused.emplace(function.address, std::move(status));
+    ProbeTerms terms = {Probeable(module, function), WhyEntryOnly(function)};
+    if (terms.status.ok() && terms.entry_only == nullptr) continue;
+    refused.emplace(function.address, std::move(terms));
   }
   return refused;
 }
 
 }  // namespace
 
-absl::Status ProbeableAddress(const void* address) {
+ProbeTerms TermsFor(const void* address) {
   static std::mutex mutex;
   // By where and what a module is: another may be loaded to the same place.
   static auto& modules =
       *new std::map<std::pair<uintptr_t, std::string>, Refused>;
   dl_find_object object;
   if (_dl_find_object(const_cast<void*>(address), &object) != 0) {
-    return absl::OkStatus();
+    return {};
   }
   const auto begin = reinterpret_cast<uintptr_t>(object.dlfo_map_start);
   std::lock_guard<std::mutex> lock(mutex);
@@ -54,7 +56,7 @@ absl::Status ProbeableAddress(const void* address) {
     }
   }
   const auto found = it->second.find(reinterpret_cast<uintptr_t>(address));
-  return found == it->second.end() ? absl::OkStatus() : found->second;
+  return found == it->second.end() ? ProbeTerms() : found->second;
 }
 
 }  // namespace retprobe

@@ -6,12 +6,18 @@
 
 namespace retprobe {
 
-// As Probeable (symbols/probeable.h) for the function at `address`, whatever
-// its names are. Reads a module's symbols the first time one of its functions
-// is asked for; a module without symbols refuses nothing.
+// What Probeable and WhyEntryOnly (symbols/probeable.h) say.
+struct ProbeTerms {
+  absl::Status status;
+  const char* entry_only = nullptr;
+};
+
+// The terms for the function at `address`, whatever its names are. Reads a
+// module's symbols the first time one of its functions is asked for; a module
+// without symbols refuses nothing.
 //
 // Thread-safe.
-absl::Status ProbeableAddress(const void* address);
+ProbeTerms TermsFor(const void* address);
 
 }  // namespace retprobe
 

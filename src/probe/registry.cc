@@ -76,7 +76,10 @@ void Name(HandlerList& list, Probe& probe, size_t& data) {
 
 // Whether the trampoline can run the list's handlers by itself.
 bool IsSimple(const HandlerList& list) {
-  if (list.count != 1 || list.saved_arguments > 0) return false;
+  if (list.count != 1 || list.saved_arguments > 0 ||
+      (list.flags & RETPROBE_FLAG_ENTRY_ONLY) != 0) {
+    return false;
+  }
   const Handler& handler = list.handlers[0];
   return handler.probe->maxactive == 0 &&
          (handler.entry != nullptr || (list.flags & RETPROBE_FLAG_ENTRY) == 0);
@@ -150,7 +153,7 @@ void Registry::Guard() {
   for (ReturnProbe::Request& request : SpawnGuards()) {
     Item item = {request.function,
                  MakeProbe(std::move(request.options), reader),
-                 absl::OkStatus()};
+                 absl::OkStatus(), /*entry_only=*/false};
     Attach({&item, 1});
   }
 }
@@ -220,6 +223,9 @@ absl::Status Registry::Publish(PatchedFunction& function) {
     list->magazines = (*pool)->magazines();
     list->body = reinterpret_cast<const void*>(function.patch->body);
     list->site = &site;
+    if (function.entry_only) {
+      list->flags |= RETPROBE_FLAG_ENTRY | RETPROBE_FLAG_ENTRY_ONLY;
+    }
     size_t offset = 0;
     uint8_t entry_vectors = 0;
     uint8_t return_vectors = 0;
@@ -262,10 +268,14 @@ absl::Status Registry::Publish(PatchedFunction& function) {
   return absl::OkStatus();
 }
 
-absl::Status Registry::Add(void* function, Probe* probe) {
-  const absl::StatusOr<PatchedFunction*> patched = Prepare(function);
+absl::Status Registry::Add(const Item& item) {
+  const absl::StatusOr<PatchedFunction*> patched = Prepare(item.function);
   if (!patched.ok()) return patched.status();
   PatchedFunction* const entry = *patched;
+  Probe* const probe = item.probe;
+  entry->entry_only = item.entry_only;
+  probe->entry_only = item.entry_only;
+  probe->uses_trap = entry->patch->traps();
   Probe** last = &entry->probes;
   while (*last != nullptr) last = &(*last)->next;
   *last = probe;
@@ -328,7 +338,7 @@ void Registry::Attach(absl::Span<Item> items) {
     if (ready_.ok()) TeachUnwinder(finder);
     for (Item& item : items) {
       item.status.Update(ready_);
-      if (item.status.ok()) item.status = Add(item.function, item.probe);
+      if (item.status.ok()) item.status = Add(item);
     }
     Arm(items);
   }

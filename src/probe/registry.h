@@ -49,6 +49,7 @@ class Registry {
     void* function;
     ReturnProbe::Probe* probe;
     absl::Status status;
+    bool entry_only = false;  // there is no return to see
   };
   void Attach(absl::Span<Item> items);
 
@@ -80,7 +81,7 @@ class Registry {
   void Replace(PatchedFunction& function, const void* replacement);
 
   absl::StatusOr<PatchedFunction*> Prepare(void* function);
-  absl::Status Add(void* function, ReturnProbe::Probe* probe);
+  absl::Status Add(const Item& item);
   void Remove(ReturnProbe::Probe* probe);
   void Arm(absl::Span<Item> items);
 

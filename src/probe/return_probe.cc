@@ -54,14 +54,21 @@ std::vector<absl::StatusOr<ReturnProbe>> ReturnProbe::AttachAll(
   items.reserve(requests.size());
   HandlerReader reader;
   for (Request& request : requests) {
+    const ProbeTerms terms = TermsFor(request.function);
     absl::Status status = Check(request.options, config->probe);
-    if (status.ok()) status = ProbeableAddress(request.function);
+    status.Update(terms.status);
+    if (terms.entry_only != nullptr && request.options.return_handler &&
+        !request.options.entry_handler) {
+      status.Update(absl::FailedPreconditionError(
+          absl::StrCat("the function ", terms.entry_only,
+                       ": a return handler alone would never run")));
+    }
     if (request.options.maxactive == 0) {
       request.options.maxactive = config->probe.maxactive;
     }
     items.push_back({request.function,
                      MakeProbe(std::move(request.options), reader),
-                     std::move(status)});
+                     std::move(status), terms.entry_only != nullptr});
   }
   Registry::Get().Attach(absl::MakeSpan(items));
   for (Registry::Item& item : items) {
@@ -114,6 +121,10 @@ void ReturnProbe::Detach() {
 void* ReturnProbe::function() const {
   return const_cast<void*>(probe_->function->site.function);
 }
+
+bool ReturnProbe::entry_only() const { return probe_->entry_only; }
+
+bool ReturnProbe::uses_trap() const { return probe_->uses_trap; }
 
 Missed ReturnProbe::nmissed() const { return Registry::Get().MissedOf(probe_); }
 

@@ -235,6 +235,12 @@ bool retprobe_dispatch_entry(ReturnInstance* instance, RegisterFrame* frame) {
       accepted |= uint64_t{1} << i;
     }
   }
+  if ((list->flags & RETPROBE_FLAG_ENTRY_ONLY) != 0) {
+    for (uint32_t i = 0; i < list->count; ++i) {
+      if ((accepted >> i & 1) != 0) retprobe::Leave(list->handlers[i].probe);
+    }
+    accepted = 0;
+  }
   instance->accepted = accepted;
   return accepted != 0;
 }

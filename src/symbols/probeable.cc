@@ -20,7 +20,7 @@ constexpr char kNeverReturns[] = "never returns to its caller";
 constexpr char kAsksForCaller[] = "looks at its return address";
 constexpr char kOwnConvention[] = "has a calling convention of its own";
 constexpr char kSwitchesStack[] = "continues on another stack";
-constexpr char kUnwinder[] = "is part of the unwinder";
+constexpr char kUnwinder[] = "unwinds the stack from its caller";
 constexpr char kStartup[] = "starts or ends a program, thread or module";
 constexpr char kBeforeRseq[] =
     "is called in new threads before they have a CPU id of their own";
@@ -29,13 +29,62 @@ constexpr char kVdso[] = "is part of the kernel's vdso";
 constexpr char kOurselves[] = "is part of retprobe itself";
 constexpr char kGo[] = "is a Go function: these run on stacks that move";
 
-struct Refusal {
+struct Rule {
   absl::string_view name;  // with a '*' at the end: whatever starts so
   const char* reason;
 };
 
 // Names as in the symbol table, without glibc's prefix "__GI_".
-constexpr Refusal kRefusals[] = {
+constexpr Rule kRefusals[] = {
+    // Replaced for our own use (probe/vfork_guard.h).
+    {"vfork", kReturnsTwice},
+    {"__vfork", kReturnsTwice},
+    {"__libc_vfork", kReturnsTwice},
+
+    // glibc's start_thread calls these before it registers the thread's rseq
+    // area, whose CPU id is then 0 or that of the stack's previous owner.
+    {"__ctype_init", kBeforeRseq},
+    {"__lll_lock_wait_private", kBeforeRseq},
+    {"__lll_lock_wake_private", kBeforeRseq},
+
+    {"__tls_get_addr", kOwnConvention},
+    {"___tls_get_addr", kOwnConvention},
+    {"__tls_get_addr_slow", kOwnConvention},
+    {"__xray_*", kOwnConvention},
+    {"__morestack*", kOwnConvention},
+    {"__rust_probestack", kOwnConvention},
+    {"__x86_indirect_thunk_*", kOwnConvention},
+    {"__x86_return_thunk", kOwnConvention},
+    {"__llvm_retpoline_*", kOwnConvention},
+
+    // Returned to, not called.
+    {"__restore_rt", "is what a signal handler returns to"},
+    {"__start_context", "is what a context's function returns to"},
+    {"__push___start_context", "is what a context's function returns to"},
+
+    {"unw_*", kUnwinder},
+    {"__unw_*", kUnwinder},
+    {"_Ux86_64_*", kUnwinder},
+    {"_ULx86_64_*", kUnwinder},
+
+    {"__libc_csu_*", kStartup},
+    {"__libc_early_init", kStartup},
+    {"_start", kStartup},
+    {"start_thread", kStartup},
+    {"__x86_cacheinfo", kStartup},  // ifuncs of use for their effect alone
+    {"__x86_cpu_features", kStartup},
+    {"_init", kStartup},
+    {"_fini", kStartup},
+
+    // Watched for modules that come and go (agent/loader_hook.h).
+    {"_dl_catch_exception", kDynamicLinker},
+
+    {"retprobe_*", kOurselves},
+};
+
+// Functions whose return address must stay where the caller put it, or whose
+// return nobody will see.
+constexpr Rule kEntryOnly[] = {
     {"setjmp", kReturnsTwice},
     {"_setjmp", kReturnsTwice},
     {"__setjmp", kReturnsTwice},
@@ -43,9 +92,6 @@ constexpr Refusal kRefusals[] = {
     {"__sigsetjmp", kReturnsTwice},
     {"__libc_sigsetjmp", kReturnsTwice},
     {"savectx", kReturnsTwice},
-    {"vfork", kReturnsTwice},
-    {"__vfork", kReturnsTwice},
-    {"__libc_vfork", kReturnsTwice},
     {"getcontext", kReturnsTwice},
     {"__getcontext", kReturnsTwice},
 
@@ -81,10 +127,23 @@ constexpr Refusal kRefusals[] = {
     {"__assert_fail", kNeverReturns},
     {"__assert_fail_base", kNeverReturns},
     {"__assert_perror_fail", kNeverReturns},
+    {"__libc_start_main", kNeverReturns},
+    {"__libc_start_main_impl", kNeverReturns},
+    {"__libc_start_call_main", kNeverReturns},
+    {"_dl_signal_error", kNeverReturns},
+    {"_dl_signal_exception", kNeverReturns},
+    {"_dl_start", kNeverReturns},
     {"__cxa_pure_virtual", kNeverReturns},
     {"__cxa_deleted_virtual", kNeverReturns},
+    {"__cxa_throw", kNeverReturns},
+    {"__cxa_rethrow", kNeverReturns},
+    {"__cxa_call_*", kNeverReturns},
+    {"_ZSt17rethrow_exception*", kNeverReturns},
     {"_ZSt9terminatev", kNeverReturns},
     {"_ZN10__cxxabiv111__terminateEPFvvE", kNeverReturns},
+    {"__pthread_unwind", kNeverReturns},
+    {"__pthread_unwind_next", kNeverReturns},
+    {"unwind_stop", kNeverReturns},
 
     {"dlopen", kAsksForCaller},
     {"__dlopen", kAsksForCaller},
@@ -105,28 +164,8 @@ constexpr Refusal kRefusals[] = {
     {"_mcount", kAsksForCaller},
     {"__fentry__", kAsksForCaller},
     {"__return__", kAsksForCaller},
-    {"__cyg_profile_func_*", kAsksForCaller},
     {"__sanitizer_cov_trace_*", kAsksForCaller},
     {"__tsan_func_*", kAsksForCaller},
-
-    // glibc's start_thread calls these before it registers the thread's rseq
-    // area, whose CPU id is then 0 or that of the stack's previous owner.
-    {"__ctype_init", kBeforeRseq},
-    {"__lll_lock_wait_private", kBeforeRseq},
-    {"__lll_lock_wake_private", kBeforeRseq},
-
-    {"__tls_get_addr", kOwnConvention},
-    {"___tls_get_addr", kOwnConvention},
-    {"__tls_get_addr_slow", kOwnConvention},
-    {"__xray_*", kOwnConvention},
-    {"__morestack*", kOwnConvention},
-    {"__rust_probestack", kOwnConvention},
-    {"__x86_indirect_thunk_*", kOwnConvention},
-    {"__x86_return_thunk", kOwnConvention},
-    {"__llvm_retpoline_*", kOwnConvention},
-    {"__restore_rt", "is what a signal handler returns to"},
-    {"sigreturn", "is what a signal handler returns to"},
-    {"__sigreturn", "is what a signal handler returns to"},
 
     {"clone", kSwitchesStack},
     {"__clone", kSwitchesStack},
@@ -135,45 +174,12 @@ constexpr Refusal kRefusals[] = {
     {"__clone3_internal", kSwitchesStack},
     {"swapcontext", kSwitchesStack},
     {"__swapcontext", kSwitchesStack},
-    {"__start_context", kSwitchesStack},
-    {"__push___start_context", kSwitchesStack},
 
-    {"_Unwind_*", kUnwinder},
-    {"__gcc_personality_*", kUnwinder},
-    {"__gxx_personality_*", kUnwinder},
-    {"__gnat_personality_*", kUnwinder},
-    {"__gccgo_personality_*", kUnwinder},
-    {"rust_eh_personality", kUnwinder},
-    {"__register_frame*", kUnwinder},
-    {"__deregister_frame*", kUnwinder},
-    {"__frame_state_for", kUnwinder},
-    {"_dl_find_object*", kUnwinder},
-    {"dl_iterate_phdr", kUnwinder},
-    {"__dl_iterate_phdr", kUnwinder},
-    {"__cxa_throw", kUnwinder},
-    {"__cxa_rethrow", kUnwinder},
-    {"__cxa_call_*", kUnwinder},
-    {"_ZSt17rethrow_exception*", kUnwinder},
-    {"__pthread_unwind*", kUnwinder},
-    {"__libc_unwind_*", kUnwinder},
-    {"unwind_stop", kUnwinder},
-    {"unw_*", kUnwinder},
-    {"__unw_*", kUnwinder},
-    {"_Ux86_64_*", kUnwinder},
-    {"_ULx86_64_*", kUnwinder},
-
-    {"__libc_start_*", kStartup},
-    {"__libc_csu_*", kStartup},
-    {"__libc_early_init", kStartup},
-    {"_start", kStartup},
-    {"start_thread", kStartup},
-    {"__x86_cacheinfo", kStartup},  // ifuncs of use for their effect alone
-    {"__x86_cpu_features", kStartup},
-    {"_init", kStartup},
-    {"_fini", kStartup},
-
-    {"_dl_*", kDynamicLinker},
-    {"retprobe_*", kOurselves},
+    {"_Unwind_Resume*", kUnwinder},
+    {"_Unwind_RaiseException*", kUnwinder},
+    {"_Unwind_ForcedUnwind*", kUnwinder},
+    {"_Unwind_Backtrace", kUnwinder},
+    {"_Unwind_SjLj_*", kUnwinder},
 };
 
 bool Matches(absl::string_view wanted, absl::string_view name) {
@@ -189,13 +195,30 @@ bool InNamespaceRetprobe(absl::string_view mangled) {
          (mangled[at - 1] == 'N' || mangled[at - 1] == 'K');
 }
 
-// Null when nothing is wrong with a function of this name.
-const char* RefusalOfName(absl::string_view name) {
-  name = absl::StripPrefix(name, "__GI_");
-  for (const Refusal& refusal : kRefusals) {
-    if (Matches(refusal.name, name)) return refusal.reason;
+// The reason for the first name of `function` that one of `rules` is about, or
+// null.
+template <size_t kCount>
+const char* FindRule(const Rule (&rules)[kCount], const Function& function) {
+  const auto find = [&](absl::string_view name) -> const char* {
+    name = absl::StripPrefix(name, "__GI_");
+    for (const Rule& rule : rules) {
+      if (Matches(rule.name, name)) return rule.reason;
+    }
+    return nullptr;
+  };
+  const char* reason = find(function.name);
+  for (const std::string& alias : function.aliases) {
+    if (reason == nullptr) reason = find(alias);
   }
-  return InNamespaceRetprobe(name) ? kOurselves : nullptr;
+  return reason;
+}
+
+bool IsOurs(const Function& function) {
+  bool ours = InNamespaceRetprobe(function.name);
+  for (const std::string& alias : function.aliases) {
+    ours = ours || InNamespaceRetprobe(alias);
+  }
+  return ours;
 }
 
 const char* RefusalOfModule(const Module& module) {
@@ -245,19 +268,19 @@ absl::Status Probeable(const Module& module, const Function& function) {
   if (const char* reason = RefusalOfModule(module)) {
     return Refuse(function.name, reason);
   }
-  if (const char* reason = RefusalOfName(function.name)) {
+  if (const char* reason = FindRule(kRefusals, function)) {
     return Refuse(function.name, reason);
   }
-  for (const std::string& alias : function.aliases) {
-    if (const char* reason = RefusalOfName(alias)) {
-      return Refuse(function.name, reason);
-    }
-  }
+  if (IsOurs(function)) return Refuse(function.name, kOurselves);
   // C functions beside them, through cgo, have no package in their name.
   if (absl::StrContains(function.name, '.') && BuiltByGo(module)) {
     return Refuse(function.name, kGo);
   }
   return absl::OkStatus();
+}
+
+const char* WhyEntryOnly(const Function& function) {
+  return FindRule(kEntryOnly, function);
 }
 
 }  // namespace retprobe

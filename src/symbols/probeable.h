@@ -9,14 +9,20 @@
 namespace retprobe {
 
 // Ok, or kFailedPrecondition saying why a function must not be probed whatever
-// its code looks like: it returns twice, never returns, looks at its return
-// address, has a calling convention of its own, is part of the unwinder, of the
+// its code looks like: it is called before a thread is set up, is returned to
+// rather than called, has a calling convention of its own, is part of the
 // dynamic linker, of the kernel's vdso or of this library.
 //
 // Judges by `module` and by all names of `function`. Of a library that is
 // linked into a program statically, everything in namespace retprobe is
 // refused.
 absl::Status Probeable(const Module& module, const Function& function);
+
+// Completes "NAME ..." when the function must find its return address where the
+// caller put it, or has no return to see: it returns twice (setjmp), never
+// (exit), asks who called it (dlsym), unwinds, or switches stacks. Null for all
+// others. Its entry can be probed, not its return.
+const char* WhyEntryOnly(const Function& function);
 
 }  // namespace retprobe
 

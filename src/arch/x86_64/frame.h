@@ -43,6 +43,9 @@
 #define RETPROBE_FLAG_ENTRY_LEAF 16
 // As RETPROBE_FLAG_LEAF, but the low 128 bits of vector registers 0..3.
 #define RETPROBE_FLAG_LEAF_SSE 32
+// The function is left alone once the entry handlers have run: its return
+// address stays where it is.
+#define RETPROBE_FLAG_ENTRY_ONLY 64
 
 // ReturnInstance. The first two are read by unwinders through the call frame
 // information of the trampoline: below 64, so that each fits one SLEB byte.
