@@ -157,19 +157,39 @@ class Command(unittest.TestCase):
         self.assertEqual([p["functions"] for p in report["patterns"]], [1, 0])
 
     def test_a_function_that_cannot_be_probed(self):
-        self.complains(["trace", "-e", "libc.so.6:_setjmp", SAMPLE, "calls"],
-                       125, "libc.so.6:_setjmp", "twice")
+        self.complains(["trace", "-e", "libc.so.6:vfork", SAMPLE, "calls"],
+                       125, "libc.so.6:vfork", "twice")
 
     def test_list_shows_what_would_be_probed(self):
-        result = run([RETPROBE, "list", "libc.so.6:*jmp*", ADD, "--", SAMPLE,
-                      "calls"])
+        result = run([RETPROBE, "list", "libc.so.6:*jmp*", "vfork", ADD, "--",
+                      SAMPLE, "calls"])
         self.assertEqual((result.status, result.err), (0, b""))
         text = result.out.decode()
         self.assertIn("probe   trace_sample:sample_add\n", text)
-        self.assertRegex(text, r"refuse  libc\.so\.6:_setjmp: .*twice")
+        self.assertIn("probe   libc.so.6:_setjmp (jump, entry only)\n", text)
+        self.assertRegex(text, r"refuse  libc\.so\.6:vfork: .*twice")
         self.assertNotIn("2655", text)  # main did not run
         result = run([RETPROBE, "list", "--json", ADD, "--", SAMPLE])
         self.assertEqual(json.loads(result.out)["probed"], 1)
+
+    def test_list_counts_what_can_be_probed(self):
+        result = run([RETPROBE, "list", "--reach", "libc.so.6:*", "--", SAMPLE])
+        self.assertEqual((result.status, result.err), (0, b""))
+        self.assertIn("in new threads before", result.out.decode())
+        result = run([RETPROBE, "list", "--reach", "--json", "libc.so.6:*",
+                      "--", SAMPLE])
+        libc, = json.loads(result.out)["modules"]
+        for size, least in ("large", 0.995), ("small", 0.9):
+            with self.subTest(size=size):
+                counts = libc[size]
+                self.assertGreaterEqual(
+                    counts["attachable"], least * counts["functions"])
+                self.assertLessEqual(counts["int3"],
+                                     0.02 * counts["functions"])
+                self.assertEqual(counts["attachable"] + counts["refused"],
+                                 counts["functions"])
+        self.assertEqual(sum(r["count"] for r in libc["refused"]),
+                         libc["large"]["refused"] + libc["small"]["refused"])
 
     # How programs end.
 

@@ -93,6 +93,9 @@ std::unique_ptr<Segment> Probing::Probe() {
       if (result.ok()) {
         function->probe = std::make_unique<ReturnProbe>(*std::move(result));
         function->code = CodeAt(function->address);
+        entry.traits =
+            (function->probe->uses_trap() ? session::kTraitTrap : 0u) |
+            (function->probe->entry_only() ? session::kTraitEntryOnly : 0u);
         KeepCounting(*function);
       } else {
         entry.reason = std::string(result.status().message());
@@ -100,6 +103,7 @@ std::unique_ptr<Segment> Probing::Probe() {
       if (function->cells.record != nullptr) {  // has its place in a segment
         if (function->probe != nullptr) {
           function->cells.record->state = FunctionState::kProbed;
+          function->cells.record->traits = entry.traits;
         }
         continue;
       }

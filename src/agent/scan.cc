@@ -43,8 +43,8 @@ void Scanner::AddFunction(const Module& module, Function& function,
   if (status.ok() && !addresses_.insert(function.address).second) return;
   if (status.ok()) status = Probeable(module, function);
   segment.entries().push_back({function.name, segment.Intern(module.path),
-                               function.address,
-                               std::string(status.message())});
+                               function.address, std::string(status.message()),
+                               static_cast<uint32_t>(function.size)});
 }
 
 void Scanner::ScanModule(const Module& module, Segment& segment) {

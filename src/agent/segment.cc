@@ -87,6 +87,8 @@ bool Segment::Map(uint32_t cpus, int* descriptor) {
     record.module = entry.module;
     record.reason = Intern(entry.reason);
     record.address = entry.address;
+    record.size = entry.size;
+    record.traits = entry.traits;
     records.push_back(record);
   }
   SegmentHeader layout;

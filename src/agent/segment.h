@@ -21,6 +21,8 @@ class Segment {
     uint32_t module;  // string
     uintptr_t address;
     std::string reason;  // empty: to be probed
+    uint32_t size = 0;
+    uint32_t traits = 0;
   };
 
   explicit Segment(uint32_t first_function) : first_(first_function) {}

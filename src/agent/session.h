@@ -24,7 +24,7 @@ namespace retprobe::session {
 
 inline constexpr char kSocketVariable[] = "RETPROBE_SESSION";
 inline constexpr uint32_t kMagic = 0x52505331;  // "RPS1"
-inline constexpr uint32_t kVersion = 2;
+inline constexpr uint32_t kVersion = 3;
 
 enum class HelloKind : uint32_t { kStart = 1, kLoaded = 2, kForked = 3 };
 
@@ -87,12 +87,20 @@ static_assert(sizeof(Counters) == 64);
 
 enum class FunctionState : uint32_t { kRefused = 0, kProbed = 1, kGone = 2 };
 
+// How a function is probed.
+enum FunctionTrait : uint32_t {
+  kTraitTrap = 1,       // by an int3: slow
+  kTraitEntryOnly = 2,  // there is no return to see
+};
+
 // Names are offsets into the segment's string table; 0 is the empty string.
 struct FunctionRecord {
   uint32_t name;    // as in the symbol table
   uint32_t module;  // path
   uint32_t reason;  // why it is refused
   FunctionState state;
+  uint32_t traits;  // FunctionTrait; of a probed one
+  uint32_t size;    // bytes of code; 0: unknown
   uint64_t address;
   // Activations that were not probed; stored by the agent from time to time.
   uint64_t missed_empty;

@@ -89,6 +89,14 @@ main, and why a function cannot be probed. The program's main does not run.
   -e, --probe PATTERN   same as PATTERN
   -o, --output FILE     write to FILE instead of standard output
       --json            in JSON
+      --reach           instead, how much of each module: functions of 5 bytes
+                        or more and smaller ones, how many can be probed, by an
+                        int3 or at the entry only, and the reasons of the others
+
+A function that is probed by int3 has no room for a jump at its entry: each call
+costs a signal, microseconds. One that is probed at its entry only has no return
+to see: it returns twice or never (setjmp, exit), asks who called it (dlsym) or
+switches stacks.
 )",
       kPatterns, R"(
 Exit status: 0 when there is something to probe; else as for trace: 125, 126,

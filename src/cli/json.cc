@@ -45,6 +45,11 @@ std::string FunctionJson(const FunctionReport& function) {
   if (function.state == session::FunctionState::kRefused) {
     return absl::StrCat(text, ",\"reason\":", JsonString(function.reason), "}");
   }
+  absl::StrAppend(
+      &text, ",\"by\":\"",
+      (function.traits & session::kTraitTrap) != 0 ? "int3" : "jump", "\"",
+      ",\"entry_only\":",
+      (function.traits & session::kTraitEntryOnly) != 0 ? "true" : "false");
   absl::StrAppend(&text, ",\"calls\":", function.calls,
                   ",\"returned\":", function.returned(),
                   ",\"unwound\":", function.unwound,

@@ -62,6 +62,8 @@ bool TakeFlag(Reader& reader, bool trace, Options& options) {
   const std::string& flag = reader.Peek();
   if (flag == "--json") {
     options.json = true;
+  } else if (flag == "--reach" && !trace) {
+    options.reach = true;
   } else if (flag == "--events" && trace) {
     options.events = true;
   } else if (flag == "--follow" && trace) {

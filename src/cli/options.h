@@ -19,6 +19,7 @@ struct Options {
   std::vector<std::string> patterns;
   std::string output;  // empty: stderr
   bool json = false;
+  bool reach = false;  // list: how much of each module
   bool events = false;
   bool follow = false;
   LiveWish live = LiveWish::kAutomatic;

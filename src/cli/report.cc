@@ -25,6 +25,7 @@ void FunctionReport::Add(const FunctionReport& other) {
   // One process may have been refused what another was not.
   if (other.state == session::FunctionState::kProbed) {
     state = other.state;
+    traits |= other.traits;
     reason.clear();
   }
   calls += other.calls;
@@ -47,6 +48,7 @@ void Report::Add(const FunctionReport& function) {
   auto [place, added] =
       functions.try_emplace({function.module, function.name}, function);
   if (!added) place->second.Add(function);
+  reach.Add(function);
 }
 
 bool Report::matched_anything() const {
@@ -60,6 +62,12 @@ uint64_t Report::probed() const {
       std::count_if(functions.begin(), functions.end(), [](const auto& entry) {
         return entry.second.state != session::FunctionState::kRefused;
       }));
+}
+
+std::string HowProbed(const FunctionReport& function) {
+  return absl::StrCat(
+      (function.traits & session::kTraitTrap) != 0 ? "int3" : "jump",
+      (function.traits & session::kTraitEntryOnly) != 0 ? ", entry only" : "");
 }
 
 std::string DisplayName(const std::string& module, const std::string& name) {

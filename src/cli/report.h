@@ -17,7 +17,9 @@ struct FunctionReport {
   std::string module;  // path
   std::string name;    // as in the symbol table
   session::FunctionState state = session::FunctionState::kRefused;
-  std::string reason;  // of a refused one
+  std::string reason;   // of a refused one
+  uint32_t size = 0;    // bytes of code; 0: unknown
+  uint32_t traits = 0;  // session::FunctionTrait, of a probed one
 
   uint64_t calls = 0;
   uint64_t unwound = 0;
@@ -39,6 +41,30 @@ struct FunctionReport {
   uint64_t mean() const { return timed() == 0 ? 0 : total / timed(); }
   uint64_t Percentile(uint32_t percent) const;
   void Add(const FunctionReport& other);
+};
+
+// How much of a module can be probed. Unlike in Report::functions, static
+// functions of one name are several.
+class Reach {
+ public:
+  void Add(const FunctionReport& function);
+  std::string Table() const;
+  std::string Json() const;
+
+ private:
+  // Functions of 1 to 4 bytes are counted apart: a jump has 5.
+  struct Count {
+    uint64_t functions = 0;
+    uint64_t traps = 0;
+    uint64_t entry_only = 0;
+    uint64_t refused = 0;
+  };
+  struct ModuleReach {
+    Count large;
+    Count small;
+    std::map<std::string, std::vector<std::string>> refused;  // by reason
+  };
+  std::map<std::string, ModuleReach> modules_;
 };
 
 struct ProcessReport {
@@ -64,6 +90,7 @@ struct Report {
   std::vector<std::string> errors;
   std::vector<std::string> warnings;
   uint64_t instances = 0;
+  Reach reach;
 
   void Add(const FunctionReport& function);
   bool matched_anything() const;
@@ -77,8 +104,11 @@ std::string RenderTable(const Report& report, size_t rows);
 // One object; `pretty`: a function a line.
 std::string RenderJson(const Report& report, bool pretty);
 
-// What `retprobe list` says.
+// What `retprobe list` says, and `retprobe list --reach`.
 std::string RenderList(const Report& report);
+
+// "jump", "int3", "jump, entry only", "int3, entry only".
+std::string HowProbed(const FunctionReport& function);
 
 // "libc.so.6:malloc", C++ names demangled.
 std::string DisplayName(const std::string& module, const std::string& name);

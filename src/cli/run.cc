@@ -233,7 +233,10 @@ void Runner::ComplainAbout(const Report& report) const {
 }
 
 void Runner::WriteReport(const Report& report) const {
-  if (options_.json) {
+  if (options_.reach) {
+    WriteAll(output_.get(),
+             options_.json ? report.reach.Json() : report.reach.Table());
+  } else if (options_.json) {
     std::string text = RenderJson(report, !options_.events);
     WriteAll(output_.get(), text);
   } else if (list()) {

@@ -154,6 +154,8 @@ std::vector<FunctionReport> SegmentReader::ReadFunctions() const {
     to.name = Text(from.name);
     to.state = from.state;
     to.reason = Text(from.reason);
+    to.size = from.size;
+    to.traits = from.traits;
     to.missed_empty = from.missed_empty;
     to.missed_recursion = from.missed_recursion;
     to.missed_dying = from.missed_dying;

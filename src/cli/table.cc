@@ -138,6 +138,9 @@ std::string RenderTable(const Report& report, size_t rows) {
       cells.push_back(HumanDuration(duration));
     }
     cells.push_back(DisplayName(function->module, function->name));
+    if (function->traits != 0) {
+      absl::StrAppend(&cells.back(), " (", HowProbed(*function), ")");
+    }
     lines.push_back(cells);
   }
   return Align(lines) + TotalsLine(report, totals);
@@ -149,7 +152,11 @@ std::string RenderList(const Report& report) {
   for (const auto& [key, function] : report.functions) {
     const std::string name = DisplayName(function.module, function.name);
     if (function.state != FunctionState::kRefused) {
-      absl::StrAppend(&text, "probe   ", name, "\n");
+      absl::StrAppend(&text, "probe   ", name);
+      if (function.traits != 0) {
+        absl::StrAppend(&text, " (", HowProbed(function), ")");
+      }
+      text += '\n';
     } else {
       absl::StrAppend(&text, "refuse  ", name, ": ", function.reason, "\n");
       ++refused;
