@@ -117,8 +117,11 @@ absl::StatusOr<EntryPatch*> PrepareEntryPatch(uintptr_t function, size_t size,
 //   thread runs on and on those that its signal frames there name, not in
 //   contexts saved elsewhere by hand, and a system call that a thread begins
 //   just when it is asked where it is may be interrupted: restarted, or EINTR
-//   where SA_RESTART does not help. Processes that share this memory without
-//   being threads of it (a vfork child) are not looked at.
+//   where SA_RESTART does not help. Of an int3 that stays, the first two hold
+//   for as long as it does: it is refused while a thread has SIGTRAP blocked,
+//   and probe/trap_guard.h keeps threads from blocking it later. Processes that
+//   share this memory without being threads of it (a vfork child) are not
+//   looked at.
 absl::Status ArmEntryPatches(absl::Span<EntryPatch* const> patches);
 absl::Status DisarmEntryPatches(absl::Span<EntryPatch* const> patches);
 

@@ -53,6 +53,12 @@ class OnlyTraps {
   sigset_t before_;
 };
 
+bool CallerBlocksTraps() {
+  sigset_t blocked;
+  return pthread_sigmask(SIG_SETMASK, nullptr, &blocked) == 0 &&
+         sigismember(&blocked, SIGTRAP) == 1;
+}
+
 // One entry and what its bytes are and become.
 struct Site {
   EntryPatch* patch;
@@ -64,6 +70,12 @@ class Batch {
  public:
   Batch(const MemoryFile& memory, std::vector<Site> sites)
       : memory_(memory), sites_(std::move(sites)) {}
+
+  bool HasTraps() const {
+    return std::any_of(sites_.begin(), sites_.end(), [](const Site& site) {
+      return site.patch->patched == kTrapSize;
+    });
+  }
 
   // With one thread nobody sees a half-written entry.
   absl::Status WriteAtOnce(bool arm) {
@@ -93,7 +105,7 @@ class Batch {
     if (status.ok()) status = SynchronizeCores();
     if (status.ok()) {
       SetChanging(arm);
-      status = AwaitTrappable(arm);
+      status = AwaitTrappable(arm, /*passing=*/!arm || !HasTraps());
     }
     if (status.ok() && !live_patch_faults.no_breakpoint) {
       status = PutBreakpoints();
@@ -190,12 +202,6 @@ class Batch {
     PutFirst(&Site::before).IgnoreError();
   }
 
-  bool HasTraps() const {
-    return std::any_of(sites_.begin(), sites_.end(), [](const Site& site) {
-      return site.patch->patched == kTrapSize;
-    });
-  }
-
   // Whether threads can be where no int3 of the jump would stop them.
   bool HasUntrappable() const {
     for (const Site& site : sites_) {
@@ -290,8 +296,12 @@ absl::Status SwitchEntries(absl::Span<EntryPatch* const> patches, bool arm) {
   const bool alone = OtherThreads(&others) && others.empty();
   absl::Status status;
   {
-    const OnlyTraps only_traps;
     Batch batch(*memory, *std::move(sites));
+    if (arm && batch.HasTraps() && CallerBlocksTraps()) {
+      return absl::UnavailableError(
+          "the calling thread blocks SIGTRAP: an int3 would kill it");
+    }
+    const OnlyTraps only_traps;
     status = alone ? batch.WriteAtOnce(arm) : batch.WriteLive(arm);
   }
   if (!status.ok()) return status;

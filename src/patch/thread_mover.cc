@@ -283,7 +283,7 @@ class Mover {
 
 }  // namespace
 
-absl::Status AwaitTrappable(bool inside_too) {
+absl::Status AwaitTrappable(bool inside_too, bool passing) {
   std::vector<pid_t> threads;
   std::vector<uint64_t> page(kPageSize / 8);
   for (Waiting waiting;; waiting.Pause()) {
@@ -295,7 +295,7 @@ absl::Status AwaitTrappable(bool inside_too) {
     for (const pid_t thread : threads) {
       if (!StatusOf(thread).Blocks(SIGTRAP)) continue;
       const ThreadState state = StateOf(thread);
-      if (state.kind == ThreadState::kRunning) running = thread;
+      if (!passing || state.kind == ThreadState::kRunning) running = thread;
       if (inside_too && state.kind == ThreadState::kBlocked &&
           (CopyOf(state.pc) != 0 ||
            FindInterrupted(state.sp, Contexts::kFindMasked, {nullptr, 0},

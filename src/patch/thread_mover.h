@@ -37,11 +37,12 @@ extern ThreadPatience thread_patience;
 // Waits until no thread that blocks SIGTRAP runs, nor, with `inside_too`, has
 // its pc, or a context to return to with SIGTRAP blocked, between the
 // instructions of a changing patch: an int3 would kill it. Those that sleep
-// elsewhere are passed over, in the hope that they stay there: helper threads
-// commonly sleep with everything blocked.
+// elsewhere are passed over where the int3 does not stay (`passing`), in the
+// hope that they stay there: helper threads commonly sleep with everything
+// blocked.
 //
 // Errors: kUnavailable with the thread.
-absl::Status AwaitTrappable(bool inside_too);
+absl::Status AwaitTrappable(bool inside_too, bool passing);
 
 // Returns once no thread has, or can come to have, its pc between the
 // instructions of a changing patch. Requires: all of them begin with int3.

@@ -7,6 +7,7 @@
 
 #include <atomic>
 #include <cerrno>
+#include <cstring>
 #include <memory>
 
 #include "arch/arch.h"
@@ -21,8 +22,16 @@ size_t Hash(uintptr_t address) {
   return static_cast<size_t>(address * 0x9e3779b97f4a7c15u >> 20);
 }
 
-// Who handled SIGTRAP before us. Replaced, never freed: handlers read it.
-std::atomic<const struct sigaction*> previous_action{nullptr};
+// In words that handlers can read at any time: a mixture of two has the mask or
+// the flags of the other.
+struct {
+  std::atomic<uintptr_t> handler{0};  // SIG_DFL
+  std::atomic<uint64_t> mask{0};
+  std::atomic<int> flags{0};
+} constinit program_trap;
+
+constexpr uintptr_t kDefault = 0;  // SIG_DFL
+constexpr uintptr_t kIgnore = 1;   // SIG_IGN
 
 // What our handler is chaining in this thread: the context, and the handler's
 // own frame. A program's handler that chains back to ours comes with the same
@@ -54,33 +63,28 @@ void ResetAndRaise() {
 
 void ChainTrap(int signal, siginfo_t* info, ucontext_t* context,
                const void* frame) {
-  // A2 <- R2: the action behind the pointer is complete.
-  const struct sigaction* previous =
-      previous_action.load(std::memory_order_acquire);
+  const ProgramTrap previous = LoadProgramTrap();
   const bool looping = chained.context == context && frame < chained.frame;
   const bool sent = info->si_code <= 0;
-  if (previous == nullptr || looping || previous->sa_handler == SIG_DFL ||
-      (previous->sa_handler == SIG_IGN && !sent)) {
+  if (looping || previous.handler == kDefault ||
+      (previous.handler == kIgnore && !sent)) {
     // The kernel lets nobody ignore a trap of the processor.
     ResetAndRaise();
     return;
   }
-  if (previous->sa_handler == SIG_IGN) return;
+  if (previous.handler == kIgnore) return;
   // The handler runs with the signals blocked that it asked for, not with
   // ours: all of them.
   unsigned long mask =
-      *reinterpret_cast<unsigned long*>(&context->uc_sigmask) |
-      *reinterpret_cast<const unsigned long*>(&previous->sa_mask);
-  if (!(previous->sa_flags & SA_NODEFER)) mask |= 1ul << (SIGTRAP - 1);
+      *reinterpret_cast<unsigned long*>(&context->uc_sigmask) | previous.mask;
+  if (!(previous.flags & SA_NODEFER)) mask |= 1ul << (SIGTRAP - 1);
   arch::SystemCall(SYS_rt_sigprocmask, SIG_SETMASK,
                    reinterpret_cast<long>(&mask), 0, 8);
   const Chained outer = chained;
   chained = {context, frame};
-  if (previous->sa_flags & SA_SIGINFO) {
-    previous->sa_sigaction(signal, info, context);
-  } else {
-    previous->sa_handler(signal);
-  }
+  // One that wants no more than the signal does not look at the others.
+  reinterpret_cast<void (*)(int, siginfo_t*, void*)>(previous.handler)(
+      signal, info, context);
   chained = outer;
 }
 
@@ -174,15 +178,7 @@ PatchTable& ArmedPatches() {
   return table;
 }
 
-absl::Status InstallTrapHandler() {
-  struct sigaction now;
-  if (sigaction(SIGTRAP, nullptr, &now) == 0 && (now.sa_flags & SA_SIGINFO) &&
-      now.sa_sigaction == HandleTrap) {
-    return absl::OkStatus();
-  }
-  // R2 -> A2: the action before the pointer to it. Our handler may be running
-  // already, by way of one that chains to it, so sigaction orders nothing.
-  previous_action.store(new struct sigaction(now), std::memory_order_release);
+struct sigaction TrapAction() {
   struct sigaction ours = {};
   ours.sa_sigaction = HandleTrap;
   // Everything blocked, so that no handler sees a frame whose pc lies behind an
@@ -191,6 +187,50 @@ absl::Status InstallTrapHandler() {
   ours.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART | SA_NODEFER;
   sigfillset(&ours.sa_mask);
   sigdelset(&ours.sa_mask, SIGTRAP);
+  return ours;
+}
+
+ProgramTrap LoadProgramTrap() {
+  ProgramTrap trap;
+  // A2 <- R2: the mask and the flags are this handler's, or a later one's.
+  trap.handler = program_trap.handler.load(std::memory_order_acquire);
+  // Relaxed, both: see A2.
+  trap.mask = program_trap.mask.load(std::memory_order_relaxed);
+  trap.flags = program_trap.flags.load(std::memory_order_relaxed);
+  return trap;
+}
+
+void StoreProgramTrap(const ProgramTrap& trap) {
+  // Relaxed, both: see R2.
+  program_trap.mask.store(trap.mask, std::memory_order_relaxed);
+  program_trap.flags.store(trap.flags, std::memory_order_relaxed);
+  // R2 -> A2: mask and flags before the handler that they belong to. Our
+  // handler may be running already, by way of one that chains to it.
+  program_trap.handler.store(trap.handler, std::memory_order_release);
+}
+
+ProgramTrap ProgramTrap::Of(const struct sigaction& action) {
+  ProgramTrap trap;
+  std::memcpy(&trap.handler, &action.sa_handler, sizeof(trap.handler));
+  std::memcpy(&trap.mask, &action.sa_mask, sizeof(trap.mask));
+  trap.flags = action.sa_flags;
+  return trap;
+}
+
+void ProgramTrap::CopyTo(struct sigaction* action) const {
+  std::memcpy(&action->sa_handler, &handler, sizeof(handler));
+  std::memcpy(&action->sa_mask, &mask, sizeof(mask));
+  action->sa_flags = flags;
+}
+
+absl::Status InstallTrapHandler() {
+  struct sigaction now;
+  if (sigaction(SIGTRAP, nullptr, &now) == 0 && (now.sa_flags & SA_SIGINFO) &&
+      now.sa_sigaction == HandleTrap) {
+    return absl::OkStatus();
+  }
+  StoreProgramTrap(ProgramTrap::Of(now));
+  const struct sigaction ours = TrapAction();
   if (sigaction(SIGTRAP, &ours, nullptr) != 0) {
     return absl::ErrnoToStatus(errno, "cannot handle SIGTRAP");
   }

@@ -2,6 +2,8 @@
 #ifndef RETPROBE_PATCH_TRAP_H_
 #define RETPROBE_PATCH_TRAP_H_
 
+#include <signal.h>
+
 #include <cstddef>
 #include <cstdint>
 
@@ -38,6 +40,23 @@ PatchTable& ArmedPatches();
 // Traps that are not ours go to whoever handled SIGTRAP before. To be called
 // before every batch: a program may have set a handler of its own meanwhile.
 absl::Status InstallTrapHandler();
+
+// The action that InstallTrapHandler() gives to the kernel.
+struct sigaction TrapAction();
+
+// What the program wants to be done about SIGTRAP, as in struct sigaction.
+struct ProgramTrap {
+  uintptr_t handler = 0;  // or SIG_DFL, SIG_IGN
+  uint64_t mask = 0;
+  int flags = 0;
+
+  static ProgramTrap Of(const struct sigaction& action);
+  void CopyTo(struct sigaction* action) const;  // sa_restorer is left alone
+};
+
+// Async-signal-safe, both.
+ProgramTrap LoadProgramTrap();
+void StoreProgramTrap(const ProgramTrap& trap);
 
 }  // namespace retprobe
 

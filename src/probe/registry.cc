@@ -12,8 +12,10 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/membarrier.h"
+#include "patch/trap.h"
 #include "probe/frame_finder.h"
 #include "probe/jump_guard.h"
+#include "probe/trap_guard.h"
 #include "probe/vector_class.h"
 #include "probe/vfork_guard.h"
 #include "rethook/guard.h"
@@ -149,8 +151,18 @@ void Registry::Guard() {
   // longjmp cannot, what it leaves stays out.
   Replace(ReplaceVfork());
   for (const Replacement& jump : ReplaceJumps()) Replace(jump);
+  AttachOurOwn(SpawnGuards());
+}
+
+void Registry::GuardTraps() {
+  InstallTrapHandler().IgnoreError();  // what it cannot, arming cannot
+  AttachOurOwn(TrapGuards());
+  UnblockTrapInHandlers();
+}
+
+void Registry::AttachOurOwn(std::vector<ReturnProbe::Request> requests) {
   HandlerReader reader;
-  for (ReturnProbe::Request& request : SpawnGuards()) {
+  for (ReturnProbe::Request& request : requests) {
     Item item = {request.function,
                  MakeProbe(std::move(request.options), reader),
                  absl::OkStatus(), /*entry_only=*/false};
@@ -174,6 +186,16 @@ void Registry::Replace(PatchedFunction& function, const void* replacement) {
   // relaxed: before publication.
   function.site.entry.store(replacement, std::memory_order_relaxed);
   ArmEntryPatches({&function.patch, 1}).IgnoreError();
+}
+
+bool Registry::BringTraps(absl::Span<const Item> items) {
+  const bool first =
+      !traps_guarded_ &&
+      std::any_of(items.begin(), items.end(), [](const Item& item) {
+        return item.status.ok() && item.probe->uses_trap;
+      });
+  traps_guarded_ = traps_guarded_ || first;
+  return first;
 }
 
 absl::StatusOr<PatchedFunction*> Registry::Prepare(void* function) {
@@ -333,6 +355,7 @@ void Registry::Attach(absl::Span<Item> items) {
   SetupScope scope;
   void* const finder =
       FrameFinder();  // not under the lock: it takes the loader's
+  bool traps;
   {
     std::lock_guard<std::mutex> lock(mutex_);
     if (ready_.ok()) TeachUnwinder(finder);
@@ -340,6 +363,12 @@ void Registry::Attach(absl::Span<Item> items) {
       item.status.Update(ready_);
       if (item.status.ok()) item.status = Add(item);
     }
+    traps = BringTraps(items);
+    if (!traps) Arm(items);
+  }
+  if (traps) {
+    GuardTraps();
+    std::lock_guard<std::mutex> lock(mutex_);
     Arm(items);
   }
   for (Item& item : items) {

@@ -80,8 +80,14 @@ class Registry {
   // Leads calls of the prepared `function` to `replacement` from now on.
   void Replace(PatchedFunction& function, const void* replacement);
 
+  // Keeps the SIGTRAP of an int3 from being blocked or taken over.
+  void GuardTraps();
+  void AttachOurOwn(std::vector<ReturnProbe::Request> requests);
+
   absl::StatusOr<PatchedFunction*> Prepare(void* function);
   absl::Status Add(const Item& item);
+  // Whether one of them is by int3, for the first time.
+  bool BringTraps(absl::Span<const Item> items);
   void Remove(ReturnProbe::Probe* probe);
   void Arm(absl::Span<Item> items);
 
@@ -117,6 +123,7 @@ class Registry {
   };
   absl::flat_hash_set<PatchedFunction*, ByFunction, ByFunction> functions_;
   std::deque<PatchedFunction> storage_;
+  bool traps_guarded_ = false;
   InstancePools pools_;
   Retired retired_;
 };
