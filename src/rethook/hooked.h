@@ -90,7 +90,10 @@ inline bool IsOf(const SlotRecord& record, const HookCore& core) {
 
 extern "C" {
 // Code (src/arch).
-void retprobe_hooked_return();
+void retprobe_hooked_return_sse();
+void retprobe_hooked_return_avx();
+void retprobe_hooked_return_all_f();
+void retprobe_hooked_return_all();
 void retprobe_hooked_return_bare();
 void retprobe_hooked_landing_pad();
 

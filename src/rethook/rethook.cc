@@ -17,12 +17,22 @@
 #include "objpool/magazine.h"
 #include "rethook/guard.h"
 #include "rethook/hooked.h"
+#include "rethook/trampoline.h"
 #include "rethook/prepare.h"
 #include "rethook/shadow_stack.h"
 #include "retprobe/objpool.h"
 
 namespace retprobe {
 namespace {
+
+// Where slots go on when the handler may change any vector register that this
+// machine has. Requires: PrepareTrampoline was called.
+const void* KeepsAllVectors() {
+  constexpr void (*kByLevel[])() = {
+      retprobe_hooked_return_sse, retprobe_hooked_return_avx,
+      retprobe_hooked_return_all_f, retprobe_hooked_return_all};
+  return reinterpret_cast<const void*>(kByLevel[retprobe_vector_level]);
+}
 
 constexpr size_t kMaxData = 4096;
 constexpr int kDefaultDepth = 64;
@@ -148,7 +158,7 @@ absl::Status Furnish(const Rethook::Options& options, HookCore& core) {
       core.take = TakeFromHeap;
       core.give = GiveToHeap;
       // free() may change vector registers.
-      core.code = reinterpret_cast<const void*>(&retprobe_hooked_return);
+      core.code = KeepsAllVectors();
       return absl::OkStatus();
   }
   return absl::InvalidArgumentError("Rethook: storage is none of Storage");
@@ -173,9 +183,9 @@ absl::StatusOr<std::unique_ptr<Rethook>> Rethook::Create(Options options) {
   static std::atomic<uint64_t> serials{0};
   // relaxed: a number
   core->serial = serials.fetch_add(1, std::memory_order_relaxed) + 1;
-  core->code = reinterpret_cast<const void*>(
-      options.handler_leaves_vectors_alone ? &retprobe_hooked_return_bare
-                                           : &retprobe_hooked_return);
+  core->code = options.handler_leaves_vectors_alone
+                   ? reinterpret_cast<const void*>(&retprobe_hooked_return_bare)
+                   : KeepsAllVectors();
   core->maxactive = options.maxactive;
   status = Furnish(options, *core);
   if (!status.ok()) {

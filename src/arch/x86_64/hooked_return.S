@@ -103,16 +103,24 @@
   .size \name, . - \name
 .endm
 
-  .text
-HOOKED_RETURN retprobe_hooked_return
+// `class`: what is kept (vectors.inc).
+.macro HOOKED_RETURN_KEEPING name, class
+HOOKED_RETURN \name
   subq $RETPROBE_VECTOR_AREA, %rsp
-  movq %rsp, RETPROBE_FRAME_VECTORS(%rbp)
-  RETPROBE_SAVE_VECTORS
+  movq %rsp, %rdi
+  RETPROBE_SAVE_\class
   END_HOOKED
-  movq %rax, %rcx
-  RETPROBE_RESTORE_VECTORS
-  movq %rcx, %rax
-LEAVE_HOOKED retprobe_hooked_return
+  movq %rsp, %rdi
+  RETPROBE_RESTORE_\class
+LEAVE_HOOKED \name
+.endm
+
+  .text
+// All there is, by retprobe_vector_level.
+HOOKED_RETURN_KEEPING retprobe_hooked_return_sse, SSE
+HOOKED_RETURN_KEEPING retprobe_hooked_return_avx, AVX
+HOOKED_RETURN_KEEPING retprobe_hooked_return_all_f, ALL_F
+HOOKED_RETURN_KEEPING retprobe_hooked_return_all, ALL
 
 // The handler leaves vector registers alone.
 HOOKED_RETURN retprobe_hooked_return_bare
