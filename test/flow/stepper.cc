@@ -6,6 +6,7 @@
 #include <ucontext.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <cstring>
 #include <mutex>
 
@@ -20,7 +21,7 @@ namespace {
 
 constexpr size_t kMostWalkers = 4;
 constexpr size_t kMostWrong = 64;
-constexpr size_t kTrampoline = 8192;  // bytes, at most
+constexpr size_t kTrampoline = 64 * 1024;  // bytes, at most
 constexpr uint32_t kSignature = 0x53053053;
 // Frames of one activation: the function, what it calls, the trampoline, what
 // the trampoline calls.
@@ -186,6 +187,7 @@ void Stepper::Step(const void* function, absl::FunctionRef<void()> call,
   static std::mutex turns;
   const std::lock_guard<std::mutex> turn(turns);
   StackWalkers();
+  if (End() - Begin() > kTrampoline) std::abort();
   g_step = {};
   g_step.depth = depth;
   std::fill(std::begin(g_walks), std::end(g_walks), 0);
