@@ -53,6 +53,24 @@ inline void Enter(void** slot, void* function = nullptr) {
 
 #define RETPROBE_TEST_TARGET extern "C" __attribute__((noinline, noclone))
 
+inline Rethook::Options WithHandler(ReturnHandler handler) {
+  Rethook::Options options;
+  options.return_handler = std::move(handler);
+  return options;
+}
+
+inline std::unique_ptr<Rethook> Create(Rethook::Options options) {
+  auto rethook = Rethook::Create(std::move(options));
+  REQUIRE_MESSAGE(rethook.ok(), rethook.status().ToString());
+  return *std::move(rethook);
+}
+
+// Makes `rethook` the one that targets ask, while it lives.
+struct Listening {
+  explicit Listening(Rethook& rethook) { g_rethook = &rethook; }
+  ~Listening() { g_rethook = nullptr; }
+};
+
 // Counts how activations end.
 class Hooking {
  public:

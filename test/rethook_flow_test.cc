@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "hooking.h"
+#include "rethook/slots.h"
 #include "signal_storm.h"
 
 RETPROBE_TEST_TARGET long recursive(long depth) {
@@ -26,6 +27,9 @@ RETPROBE_TEST_TARGET long recursive(long depth) {
   return below + 1;
 }
 
+// What the last of a chain of tail calls finds its return address to be.
+thread_local void* t_returns_to;
+
 RETPROBE_TEST_TARGET long tail_even(long n);
 RETPROBE_TEST_TARGET long tail_odd(long n) {
   RETPROBE_TEST_ENTER();
@@ -33,6 +37,10 @@ RETPROBE_TEST_TARGET long tail_odd(long n) {
 }
 RETPROBE_TEST_TARGET long tail_even(long n) {
   RETPROBE_TEST_ENTER();
+  if (n == 0) {
+    t_returns_to =
+        retprobe::Rethook::FindReturnAddress(__builtin_return_address(0));
+  }
   return n == 0 ? 0 : tail_odd(n - 1);
 }
 RETPROBE_TEST_TARGET long in_storm(long x) {
@@ -56,6 +64,8 @@ TEST_CASE(
       wrong += recursive(40) != 40;
       wrong += tail_odd(40) != 1;
       wrong += tail_even(41) != 1;
+      wrong += tail_even(40) != 0;
+      wrong += RecordAt(reinterpret_cast<uintptr_t>(t_returns_to)) != nullptr;
       wrong += recursive(1000) != 1000;
     }
   });

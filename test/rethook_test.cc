@@ -7,14 +7,11 @@
 #include <cstring>
 #include <memory>
 #include <string>
-#include <thread>
 #include <utility>
 #include <vector>
 
 #include "hooking.h"
-#include "rethook/slots.h"
 
-using retprobe::test::Hooking;
 using retprobe::test::Storage;
 
 RETPROBE_TEST_TARGET long leaf(long x) {
@@ -40,23 +37,9 @@ RETPROBE_TEST_TARGET __int128 wide(long x) {
 namespace retprobe {
 namespace {
 
-Rethook::Options WithHandler(ReturnHandler handler) {
-  Rethook::Options options;
-  options.return_handler = std::move(handler);
-  return options;
-}
-
-std::unique_ptr<Rethook> Create(Rethook::Options options) {
-  auto rethook = Rethook::Create(std::move(options));
-  REQUIRE_MESSAGE(rethook.ok(), rethook.status().ToString());
-  return *std::move(rethook);
-}
-
-// Makes `rethook` the one that targets ask, while it lives.
-struct Listening {
-  explicit Listening(Rethook& rethook) { test::g_rethook = &rethook; }
-  ~Listening() { test::g_rethook = nullptr; }
-};
+using test::Create;
+using test::Listening;
+using test::WithHandler;
 
 TEST_CASE("a handler sees the activation that it is told of") {
   struct Seen {
@@ -208,121 +191,6 @@ TEST_CASE("a thread has places for eight shadow stacks") {
   CHECK(create().status().code() == absl::StatusCode::kResourceExhausted);
   rethooks.pop_back();
   CHECK(create().ok());
-}
-
-// Waits at `gate` in a hooked frame.
-std::atomic<int> g_inside{0};
-std::atomic<bool> g_gate{false};
-extern "C" __attribute__((noinline, noclone)) long waiting(long x) {
-  RETPROBE_TEST_ENTER();
-  ++g_inside;
-  while (!g_gate) std::this_thread::yield();
-  return x + 1;
-}
-
-TEST_CASE("activations that outlive their Rethook return, and free it") {
-  for (const Storage storage : test::kStorages) {
-    for (const int count : {1, 2, 8}) {
-      CAPTURE(test::NameOf(storage));
-      CAPTURE(count);
-      g_inside = 0;
-      g_gate = false;
-      std::atomic<int> handled{0};
-      auto options = WithHandler([&](ReturnContext&) noexcept { ++handled; });
-      options.storage = storage;
-      auto rethook = Create(std::move(options));
-      test::g_rethook = rethook.get();
-      std::vector<std::thread> threads;
-      std::atomic<int> right{0};
-      for (int i = 0; i < count; ++i) {
-        threads.emplace_back([&, i] { right += waiting(i) == i + 1; });
-      }
-      while (g_inside < count) std::this_thread::yield();
-      CHECK(rethook->in_use() == static_cast<size_t>(count));
-      test::g_rethook = nullptr;
-      rethook.reset();
-      const auto owned = [] {
-        int owned = 0;
-        ForEachRecord([&](SlotRecord& record) { owned += record.owner != 0; });
-        return owned;
-      };
-      CHECK(owned() == count);
-      g_gate = true;
-      for (std::thread& thread : threads) thread.join();
-      CHECK(right == count);
-      CHECK(handled == 0);
-      CHECK(owned() == 0);
-    }
-  }
-}
-
-TEST_CASE("no handler runs once Stop has returned") {
-  for (const Storage storage : test::kStorages) {
-    for (const int count : {1, 2, 8}) {
-      CAPTURE(test::NameOf(storage));
-      CAPTURE(count);
-      for (int round = 0; round < 1 + 8 / count; ++round) {
-        std::atomic<bool> stopped{false};
-        std::atomic<int> late{0};
-        auto options = WithHandler([&](ReturnContext&) noexcept {
-          for (int i = 0; i < 100; ++i) asm volatile("pause");
-          if (stopped) ++late;
-        });
-        options.storage = storage;
-        const auto rethook = Create(std::move(options));
-        std::atomic<bool> end{false};
-        std::atomic<int> wrong{0};
-        std::atomic<int> ready{0};
-        const Listening listening(*rethook);
-        std::vector<std::thread> threads;
-        for (int i = 0; i < count; ++i) {
-          threads.emplace_back([&] {
-            for (long x = 0; !end; ++x) {
-              if (leaf(x) != x * 3 + 1) ++wrong;
-              if (x == 10) ++ready;
-            }
-          });
-        }
-        while (ready < count) std::this_thread::yield();
-        rethook->Stop();
-        stopped = true;
-        std::this_thread::yield();
-        end = true;
-        for (std::thread& thread : threads) thread.join();
-        CHECK(late == 0);
-        CHECK(wrong == 0);
-        CHECK(rethook->in_use() == 0);
-      }
-    }
-  }
-}
-
-TEST_CASE("a dead thread's activations are flushed, and heard of") {
-  for (const Storage storage : test::kStorages) {
-    for (const int count : {1, 2, 8}) {
-      CAPTURE(test::NameOf(storage));
-      CAPTURE(count);
-      Hooking hooking(storage);
-      std::vector<Rethook::Task> tasks(count);
-      std::vector<std::thread> threads;
-      for (int i = 0; i < count; ++i) {
-        threads.emplace_back([&, i] {
-          tasks[i] = Rethook::CurrentTask();
-          // Frames that nobody will return from: their return addresses are
-          // hooked in what is not a stack.
-          void* frames[10] = {};
-          for (void*& frame : frames) test::Enter(&frame);
-        });
-      }
-      for (std::thread& thread : threads) thread.join();
-      CHECK(hooking.rethook().in_use() == static_cast<size_t>(10 * count));
-      for (const Rethook::Task task : tasks) {
-        CHECK(hooking.rethook().FlushTask(task) == 10);
-        CHECK(hooking.rethook().FlushTask(task) == 0);
-      }
-      CHECK(hooking.abandoned() == 10 * count);
-    }
-  }
 }
 
 }  // namespace

@@ -9,7 +9,6 @@
 #include <new>
 
 #include "objpool/objpool_hot.h"
-#include "rethook/guard.h"
 #include "rethook/shadow_stack.h"
 #include "rethook/trampoline.h"
 
@@ -124,6 +123,7 @@ void End(SlotRecord& record, RegisterFrame* frame, EndReason reason) {
     Die(kWhy, sizeof(kWhy) - 1);
   }
   ReturnInstance* instance = record.instance;
+  ReturnInstance* const outer = retprobe_guard.running;
   retprobe_guard.running = instance;
   // relaxed: for who ended here before nobody waits any more
   record.running.store(core, std::memory_order_relaxed);
@@ -138,6 +138,7 @@ void End(SlotRecord& record, RegisterFrame* frame, EndReason reason) {
     core->handler(core->user, context);
   }
   Release(*core, instance, dead);
+  retprobe_guard.running = outer;
 }
 
 SlotRecord& Arm(HookCore& core, ReturnInstance* instance, void** return_address,

@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "rethook/guard.h"
 #include "rethook/instance.h"
 #include "rethook/slots.h"
 
@@ -77,6 +78,12 @@ inline void Claim(SlotRecord& record, HookCore& core) {
   // R0 -> A0: the task, for who flushes another's activations.
   record.owner.store(reinterpret_cast<uintptr_t>(&core),
                      std::memory_order_release);
+}
+
+// Whether the handler that runs on `record` is one that the caller is in.
+inline bool IsOwnHandler(const SlotRecord& record) {
+  return retprobe_guard.in_handler != 0 &&
+         retprobe_guard.running == record.instance;
 }
 
 // Whether `record` is of an activation of `core`.

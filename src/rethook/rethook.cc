@@ -15,7 +15,6 @@
 #include "base/cpu.h"
 #include "base/membarrier.h"
 #include "objpool/magazine.h"
-#include "rethook/guard.h"
 #include "rethook/hooked.h"
 #include "rethook/trampoline.h"
 #include "rethook/prepare.h"
@@ -213,7 +212,7 @@ void Rethook::Stop() noexcept {
   ForEachRecord([this](SlotRecord& record) {
     // A6 <- R2 (hooked.cc): what the handler did is done.
     while (record.running.load(std::memory_order_acquire) == core_ &&
-           record.instance != retprobe_guard.running) {
+           !IsOwnHandler(record)) {
       sched_yield();
     }
   });

@@ -17,7 +17,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "rethook/guard.h"
+#include "rethook/hooked.h"
 #include "rethook/personality.h"
 #include "rethook/prepare.h"
 #include "rethook/slots.h"
@@ -241,15 +241,34 @@ bool MapCode(std::byte* code, int fd) {
               0) != MAP_FAILED;
 }
 
+// What the dynamic linker will ask for; it does not tell why it is refused.
+absl::Status CheckAddressSpace() {
+  void* memory = mmap(nullptr, kModuleBytes, PROT_NONE,
+                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (memory == MAP_FAILED) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("no address space for ", kModuleBytes >> 20,
+                     " MiB of code slots: ", strerror(errno)));
+  }
+  munmap(memory, kModuleBytes);
+  return absl::OkStatus();
+}
+
 absl::Status Load(int fd) {
-  if (absl::Status status = WriteFile(fd); !status.ok()) return status;
-  const std::string path = absl::StrCat("/proc/self/fd/", fd);
+  absl::Status status = CheckAddressSpace();
+  if (status.ok()) status = WriteFile(fd);
+  if (!status.ok()) return status;
+  // Not /proc/self/fd/N: the dynamic linker remembers names, and would take a
+  // file that the program opens there one day for this one.
+  const std::string path = absl::StrCat("/proc/self/task/../fd/", fd);
   auto* module = static_cast<link_map*>(
       dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE));
   if (module == nullptr) {
-    // The usual reason, RLIMIT_AS, is not told apart.
     return Unavailable("dlopen", dlerror());
   }
+  // Debuggers, and our own symbols room, would look there for symbols.
+  static constexpr char kName[] = "retprobe-slots";
+  if (path.size() >= sizeof(kName)) std::strcpy(module->l_name, kName);
   auto* code = reinterpret_cast<std::byte*>(module->l_addr) + kCode;
   if (!MapCode(code, fd)) return Unavailable("mmap", strerror(errno));
   // R0 -> A0 (slots.cc), A2 (slots.h): the slots and their records are in
@@ -263,7 +282,7 @@ void ForgetOtherThreads() {
   ForEachRecord([](SlotRecord& record) {
     // relaxed, both: the child has one thread
     if (record.running.load(std::memory_order_relaxed) != nullptr &&
-        record.instance != retprobe_guard.running) {
+        !IsOwnHandler(record)) {
       record.running.store(nullptr, std::memory_order_relaxed);
     }
   });
