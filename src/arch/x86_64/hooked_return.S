@@ -63,18 +63,25 @@
   call retprobe_end_hooked
 .endm
 
-// rsp = CFA - 8.
+// rsp = CFA - 8. The offsets are written out: clang 14 goes on adjusting those
+// from before a .cfi_restore_state.
 .macro DROP_HOOKED_FRAME
   movq %rbp, %rsp
-  .cfi_def_cfa_register %rsp
+  .cfi_def_cfa %rsp, 112
   leaq 8(%rsp), %rsp
-  .cfi_adjust_cfa_offset -8
-  .irp r, r11, r10, r9, r8, rdi
-  popq %\r
-  .cfi_adjust_cfa_offset -8
-  .endr
+  .cfi_def_cfa_offset 104
+  popq %r11
+  .cfi_def_cfa_offset 96
+  popq %r10
+  .cfi_def_cfa_offset 88
+  popq %r9
+  .cfi_def_cfa_offset 80
+  popq %r8
+  .cfi_def_cfa_offset 72
+  popq %rdi
+  .cfi_def_cfa_offset 64
   leaq 56(%rsp), %rsp
-  .cfi_adjust_cfa_offset -56
+  .cfi_def_cfa_offset 8
   movq -48(%rsp), %rsi
   movq -40(%rsp), %rdx
   movq -32(%rsp), %rcx
@@ -97,7 +104,7 @@
   .cfi_restore_state
   DROP_HOOKED_FRAME
   leaq 8(%rsp), %rsp
-  .cfi_adjust_cfa_offset -8
+  .cfi_def_cfa_offset 0
   notrack jmp *-8(%rsp)  // there is no endbr64 at return addresses
   .cfi_endproc
   .size \name, . - \name
