@@ -147,9 +147,10 @@ void Registry::Replace(const Replacement& replacement) {
 }
 
 void Registry::Guard() {
-  // Where vfork cannot be replaced, its children's calls are probed; where
-  // longjmp cannot, what it leaves stays out.
+  // Where vfork or clone cannot be replaced, their children's calls are probed;
+  // where longjmp cannot, what it leaves stays out.
   Replace(ReplaceVfork());
+  Replace(ReplaceClone());
   for (const Replacement& jump : ReplaceJumps()) Replace(jump);
   AttachOurOwn(SpawnGuards());
 }

@@ -7,7 +7,10 @@
 
 #include "rethook/guard.h"
 
-extern "C" void retprobe_vfork();
+extern "C" {
+void retprobe_clone();
+void retprobe_vfork();
+}
 
 namespace retprobe {
 namespace {
@@ -30,6 +33,11 @@ ReturnProbeOptions SpawnOptions() {
 Replacement ReplaceVfork() {
   return {dlsym(RTLD_DEFAULT, "vfork"),
           reinterpret_cast<const void*>(&retprobe_vfork)};
+}
+
+Replacement ReplaceClone() {
+  return {dlsym(RTLD_DEFAULT, "clone"),
+          reinterpret_cast<const void*>(&retprobe_clone)};
 }
 
 std::vector<ReturnProbe::Request> SpawnGuards() {

@@ -19,6 +19,9 @@ namespace retprobe {
 // What replaces vfork, which no call-through can survive (it returns twice).
 Replacement ReplaceVfork();
 
+// What replaces clone, which goes on twice: on another stack, too.
+Replacement ReplaceClone();
+
 // Probes that mark the thread around posix_spawn and posix_spawnp.
 std::vector<ReturnProbe::Request> SpawnGuards();
 
