@@ -34,6 +34,23 @@ struct ThreadPatience {
 };
 extern ThreadPatience thread_patience;
 
+// While it lives nobody is waited for for long: after an attempt in vain.
+//
+// Requires: one caller at a time.
+class BriefPatience {
+ public:
+  BriefPatience() {
+    thread_patience = {std::chrono::milliseconds(30),
+                       std::chrono::milliseconds(30)};
+  }
+  ~BriefPatience() { thread_patience = before_; }
+  BriefPatience(const BriefPatience&) = delete;
+  BriefPatience& operator=(const BriefPatience&) = delete;
+
+ private:
+  const ThreadPatience before_ = thread_patience;
+};
+
 // Waits until no thread that blocks SIGTRAP runs, nor, with `inside_too`, has
 // its pc, or a context to return to with SIGTRAP blocked, between the
 // instructions of a changing patch: an int3 would kill it. Those that sleep
