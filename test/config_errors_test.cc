@@ -75,9 +75,9 @@ TEST_CASE("A value that cannot be is told with its place and what may be") {
   CHECK(ErrorsOf("[pool]\nobjects = -1") ==
         Strings{"2:11: pool.objects: -1 is out of range; expected 0 .. "
                 "16777214 objects or auto"});
-  CHECK(ErrorsOf("[probe]\n\ndata_size_limit = \"5k\"") ==
-        Strings{"3:19: probe.data_size_limit: \"5k\" is out of range; expected "
-                "0 .. 4096 bytes"});
+  CHECK(ErrorsOf("[probe]\n\ndata_size_limit = \"1G\"") ==
+        Strings{"3:19: probe.data_size_limit: \"1G\" is out of range; expected "
+                "0 .. 1073737728 bytes"});
   CHECK(ErrorsOf("[probe]\nmaxactive = \"auto\"") ==
         Strings{"2:13: probe.maxactive: \"auto\" is not a number; expected 0 "
                 ".. 2147483647 calls"});

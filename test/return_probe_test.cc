@@ -434,7 +434,7 @@ TEST_CASE("no handler runs once Detach has returned") {
 
 TEST_CASE("bad options are refused by name") {
   ReturnProbeOptions options;
-  options.data_size = 5000;
+  options.data_size = size_t{1} << 30;
   auto probe = ReturnProbe::Attach(Address(&plain_add), std::move(options));
   CHECK(probe.status().code() == absl::StatusCode::kInvalidArgument);
   CHECK(probe.status().message().find("data_size") != std::string::npos);

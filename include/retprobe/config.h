@@ -46,8 +46,8 @@ struct PoolConfig {
 
 // Of every return probe; retprobe.conf(5), probe.NAME.
 struct ProbeConfig {
-  int maxactive = 0;              // where ReturnProbeOptions has 0; 0: no limit
-  size_t data_size_limit = 1024;  // bytes
+  int maxactive = 0;  // where ReturnProbeOptions has 0; 0: no limit
+  size_t data_size_limit = (size_t{1} << 30) - 4096;  // bytes
 };
 
 struct Config {

@@ -35,8 +35,10 @@ struct ReturnProbeOptions {
   EntryHandler entry_handler;
   ReturnHandler return_handler;
 
-  // Bytes of per-activation user data, 0 .. 1024, or what the configuration
-  // has as probe.data_size_limit.
+  // Bytes of per-activation user data, any number up to the configuration's
+  // probe.data_size_limit. All probes of a function share an instance, which
+  // has room for up to 1 GiB - 4,096 bytes; its memory is used where it is
+  // written to.
   size_t data_size = 0;
 
   // Activations probed at once; further ones count as Missed::empty.

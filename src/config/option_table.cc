@@ -5,6 +5,7 @@ namespace retprobe {
 namespace {
 
 constexpr uint64_t kMaxObjects = (uint64_t{1} << 24) - 2;
+constexpr uint64_t kMaxData = (uint64_t{1} << 30) - 4096;
 
 constexpr Option kOptions[] = {
     {.name = "pool.objects",
@@ -132,10 +133,12 @@ constexpr Option kOptions[] = {
      .kind = OptionKind::kNumber,
      .unit = "bytes",
      .low = 0,
-     .high = 4096,
-     .initial = "1024",
-     .help = "The largest data_size that a return probe may ask for. "
-             "retprobe trace needs 16.",
+     .high = kMaxData,
+     .initial = "1073737728",
+     .help = "The largest data_size that a return probe may ask for; all "
+             "probes of a function together have at most 1073737728. Pools "
+             "reserve address space for 64 calls at least. retprobe trace "
+             "needs 16.",
      .apply = [](const OptionValue& v,
                  Config& config) { config.probe.data_size_limit = v.number; }},
 };

@@ -22,12 +22,15 @@ namespace retprobe {
 // Not thread-safe: the registry's lock.
 class InstancePools {
  public:
-  // The largest sum of data that the handlers of one function may have, bytes.
-  static constexpr size_t kMaxData = 4096;
+  // The largest sum of data that the handlers of one function may have, bytes:
+  // an object of a pool has at most 1 GiB.
+  static constexpr size_t kMaxData = (size_t{1} << 30) - 4096;
+  static_assert(sizeof(ReturnInstance) <= 4096);
 
   // The pool whose instances have room for `data_size` bytes.
   // Errors: kInvalidArgument beyond kMaxData; what ActiveConfig and
-  // ObjPool::Create report.
+  // ObjPool::Create report, so kResourceExhausted where the pool's address
+  // space is not to be had.
   absl::StatusOr<ObjPool*> ForDataSize(size_t data_size);
 
   // The pools there are now; each lives as long as the process.
@@ -37,9 +40,11 @@ class InstancePools {
   void ForEach(absl::FunctionRef<void(ReturnInstance&)> visit) const;
 
  private:
-  static constexpr std::array<size_t, 5> kClasses = {0, 64, 256, 1024,
-                                                     kMaxData};
-  std::array<std::unique_ptr<ObjPool>, kClasses.size()> pools_;
+  // 0, 64, 256, 1,024 and then powers of two; the last has kMaxData.
+  static constexpr size_t kClasses = 23;
+  static size_t RoomOf(size_t index);
+
+  std::array<std::unique_ptr<ObjPool>, kClasses> pools_;
 };
 
 }  // namespace retprobe

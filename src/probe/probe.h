@@ -23,7 +23,7 @@ struct ReturnProbe::Probe {
   Probe* next = nullptr;           // attached later to the same function
   std::unique_ptr<Missed> before;  // the site's counters then, if not 0
   uint32_t lists = 0;              // that name this probe
-  uint16_t data_size = 0;
+  uint32_t data_size = 0;
   uint8_t saved_arguments = 0;
   uint8_t leaf_flags = 0;      // RETPROBE_FLAG_*LEAF*
   uint8_t entry_vectors = 0;   // VectorUse of the entry handler

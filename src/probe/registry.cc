@@ -132,7 +132,7 @@ Probe* MakeProbe(ReturnProbeOptions options, HandlerReader& reader) {
   probe->state.maxactive = options.maxactive;
   probe->entry_handler = std::move(options.entry_handler);
   probe->return_handler = std::move(options.return_handler);
-  probe->data_size = static_cast<uint16_t>(options.data_size);
+  probe->data_size = static_cast<uint32_t>(options.data_size);
   probe->saved_arguments = static_cast<uint8_t>(options.saved_arguments);
   // Copies: reading the second may move the first.
   HandlerCode entry =
