@@ -63,7 +63,7 @@ class Showing(Configured):
         self.assertEqual({o["source"] for o in options.values()}, {"default"})
         self.assertEqual(options["pool.objects"]["value"], "auto")
         self.assertIs(options["pool.push_home"]["value"], True)
-        self.assertEqual(options["probe.data_size_limit"]["value"], 1024)
+        self.assertEqual(options["probe.data_size_limit"]["value"], (1 << 30) - 4096)
         self.assertEqual(self.shown(file="", options=""), options)
 
     def test_each_value_tells_where_it_comes_from(self):
