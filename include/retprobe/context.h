@@ -25,7 +25,8 @@ enum class EndReason : uint8_t {
 // instruction. Valid only during the call.
 class RETPROBE_API EntryContext {
  public:
-  // The probed function, and where it will return to.
+  // The probed function, and where it will return to; reached by a jump at the
+  // end of another probed function: where that one will.
   RETPROBE_HANDLER_API void* function() const noexcept;
   RETPROBE_HANDLER_API void* return_address() const noexcept;
 

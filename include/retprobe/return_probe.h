@@ -4,11 +4,14 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
+#include "retprobe/call_filter.h"
 #include "retprobe/context.h"
 #include "retprobe/export.h"
 #include "retprobe/handler.h"
@@ -20,7 +23,9 @@ struct Missed {
   uint64_t empty = 0;      // no instance was to be had (maxactive, memory)
   uint64_t recursion = 0;  // called from within a handler
   uint64_t dying = 0;      // the probe was being detached
-  uint64_t total() const { return empty + recursion + dying; }
+  uint64_t depth = 0;      // deeper than max_depth
+  uint64_t limit = 0;      // after max_hits
+  uint64_t total() const { return empty + recursion + dying + depth + limit; }
 };
 
 struct ReturnProbeOptions {
@@ -46,6 +51,24 @@ struct ReturnProbeOptions {
   // as there are (a pool shared by all such probes, which grows).
   int maxactive = 0;
 
+  // Which calls the probe is for. Before the entry handler, and before any of
+  // the limits.
+  CallFilter filter;
+
+  // Activations of this probe that a thread may have under way, 1 .. 65535:
+  // deeper recursion counts as Missed::depth. An activation belongs to the
+  // thread that it began in, also when a fiber takes it to another. One that
+  // longjmp left counts until it is noticed. 0: no limit.
+  int max_depth = 0;
+
+  // Activations that the probe is for in all, also those that the entry handler
+  // declines. Further calls count as Missed::limit; or, with stop_at_max_hits,
+  // it is as if Disable had been called (calls still take the way through the
+  // trampoline until the function's probes change), and Enable begins anew.
+  // 0: no limit.
+  uint64_t max_hits = 0;
+  bool stop_at_max_hits = false;
+
   // How many of the six integer argument registers ReturnContext::argument
   // can tell, 0 .. 6.
   int saved_arguments = 0;
@@ -60,6 +83,30 @@ struct ReturnProbeOptions {
 
   // Whether the probe is live from the start.
   bool enabled = true;
+};
+
+// What is known of an attached probe.
+struct ProbeInfo {
+  enum class State : uint8_t {
+    kEnabled,
+    kDisabled,
+    kUsedUp,  // it has stopped itself at max_hits
+  };
+  void* function = nullptr;
+  State state = State::kEnabled;
+  size_t probes_on_function = 0;  // attached ones, this one too
+  // Activations of the function that are under way with probes, also such as
+  // are detached by now.
+  size_t under_way = 0;
+  std::optional<uint64_t> hits;  // counted only with max_hits
+  Missed missed;                 // since it was attached
+
+  // As it was attached.
+  uint64_t max_hits = 0;
+  int max_depth = 0;
+  int maxactive = 0;
+  size_t data_size = 0;
+  bool filtered = false;
 };
 
 // A probe on one function: handlers run when it is entered and when it
@@ -119,6 +166,10 @@ class RETPROBE_API ReturnProbe {
   // (but for the caller's own: at some time after they have returned).
   void Detach();
 
+  // Replaces options.filter, for calls that begin from now on.
+  // Errors: kInvalidArgument, impossible threads. Nothing has changed then.
+  absl::Status SetFilter(const CallFilter& filter);
+
   void* function() const;
   Missed nmissed() const;
 
@@ -131,6 +182,10 @@ class RETPROBE_API ReturnProbe {
   // Whether calls go through an int3 and a SIGTRAP handler, some thousand times
   // as slow as a jump, because the function's entry has no room for one.
   bool uses_trap() const;
+
+  // All probes that are attached in this process, by function.
+  // Thread-safe.
+  static std::vector<ProbeInfo> List();
 
   // The implementation's; owned by it.
   struct Probe;

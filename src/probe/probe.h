@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "patch/entry_patch.h"
+#include "probe/filter.h"
 #include "rethook/instance.h"
 #include "retprobe/return_probe.h"
 
@@ -22,6 +23,7 @@ struct ReturnProbe::Probe {
   PatchedFunction* function = nullptr;
   Probe* next = nullptr;           // attached later to the same function
   std::unique_ptr<Missed> before;  // the site's counters then, if not 0
+  OwnedFilter filter;              // null: every call
   uint32_t lists = 0;              // that name this probe
   uint32_t data_size = 0;
   uint8_t saved_arguments = 0;
@@ -32,6 +34,12 @@ struct ReturnProbe::Probe {
   bool attached = false;
   bool entry_only = false;  // as PatchedFunction's
   bool uses_trap = false;   // the patch's, when attached
+  bool internal = false;  // this library's own
+
+  // Whether its handlers are in the list of its function when that is made.
+  bool live() const {
+    return enabled && !(state.stops_at_max_hits && state.used_up());
+  }
 };
 
 // A function that has, or once had, probes. Never freed: its stub may be in use

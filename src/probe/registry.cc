@@ -31,16 +31,27 @@ using Probe = ReturnProbe::Probe;
 
 constexpr size_t kDataAlignment = 16;
 
+// What lies before a probe's data: its DepthAccount.
+size_t RoomBefore(const Probe& probe) {
+  return probe.state.max_depth > 0 ? kDataAlignment : 0;
+}
+
 size_t DataRoom(const Probe& probe) {
-  return (probe.data_size + kDataAlignment - 1) / kDataAlignment *
-         kDataAlignment;
+  return RoomBefore(probe) + (probe.data_size + kDataAlignment - 1) /
+                                 kDataAlignment * kDataAlignment;
+}
+
+uint32_t LimitsOf(const ProbeState& state) {
+  return (state.maxactive > 0 ? uint32_t{kLimitActive} : 0) |
+         (state.max_depth > 0 ? uint32_t{kLimitDepth} : 0) |
+         (state.max_hits > 0 ? uint32_t{kLimitHits} : 0);
 }
 
 // relaxed, all three: statistics.
 Missed Counters(const Site& site) {
-  return {site.missed_empty.load(std::memory_order_relaxed),
-          site.missed_recursion.load(std::memory_order_relaxed),
-          site.missed_dying.load(std::memory_order_relaxed)};
+  return {.empty = site.missed_empty.load(std::memory_order_relaxed),
+          .recursion = site.missed_recursion.load(std::memory_order_relaxed),
+          .dying = site.missed_dying.load(std::memory_order_relaxed)};
 }
 
 constexpr uint8_t kLeafFlags =
@@ -57,21 +68,25 @@ uint8_t LeafFlags(const HandlerCode& entry, const HandlerCode& ret) {
 
 // Enters `probe` into `list`; its data lies at `data`, which moves on.
 void Name(HandlerList& list, Probe& probe, size_t& data) {
+  const uint32_t limits = LimitsOf(probe.state);
   list.handlers[list.count++] = {
       .probe = &probe.state,
       .entry = probe.entry_handler.invoke(),
       .ret = probe.return_handler.invoke(),
       .entry_user = probe.entry_handler.user(),
       .return_user = probe.return_handler.user(),
-      .data_offset = static_cast<uint32_t>(data),
+      .data_offset = static_cast<uint32_t>(data + RoomBefore(probe)),
+      .limits = limits,
+      .checks = probe.filter.get(),
   };
   data += DataRoom(probe);
   ++probe.lists;
-  const bool counted = probe.state.maxactive > 0;
-  if (probe.entry_handler || probe.saved_arguments > 0 || counted) {
+  if (probe.filter != nullptr) ++probe.filter->lists;
+  if (probe.entry_handler || probe.saved_arguments > 0 || limits != 0 ||
+      probe.filter != nullptr) {
     list.flags |= RETPROBE_FLAG_ENTRY;
   }
-  if (probe.return_handler || counted) list.flags |= RETPROBE_FLAG_RETURN;
+  if (probe.return_handler || limits != 0) list.flags |= RETPROBE_FLAG_RETURN;
   list.flags |= probe.leaf_flags;
   if (probe.saved_arguments > list.saved_arguments) {
     list.saved_arguments = probe.saved_arguments;
@@ -85,14 +100,53 @@ bool IsSimple(const HandlerList& list) {
     return false;
   }
   const Handler& handler = list.handlers[0];
-  return handler.probe->maxactive == 0 &&
+  return handler.limits == 0 && handler.checks == nullptr &&
          (handler.entry != nullptr || (list.flags & RETPROBE_FLAG_ENTRY) == 0);
+}
+
+uint64_t HitsOf(const ProbeState& state) {
+  // relaxed: a count; those that came too late have counted, too.
+  return std::min(state.hits.load(std::memory_order_relaxed), state.max_hits);
 }
 
 // Whether a handler runs on `instance` in this very thread.
 bool RunsHere(const ReturnInstance& instance) {
   return retprobe_guard.in_handler != 0 && retprobe_guard.running == &instance;
 }
+
+// What the probe has missed since it was attached.
+Missed MissedBy(const Probe& probe) {
+  Missed missed = Counters(probe.function->site);
+  if (probe.before != nullptr) {
+    missed.empty -= probe.before->empty;
+    missed.recursion -= probe.before->recursion;
+    missed.dying -= probe.before->dying;
+  }
+  // relaxed, all: statistics.
+  missed.empty += probe.state.missed_empty.load(std::memory_order_relaxed);
+  missed.depth = probe.state.missed_depth.load(std::memory_order_relaxed);
+  missed.limit = probe.state.missed_limit.load(std::memory_order_relaxed);
+  return missed;
+}
+
+// All but what it shares with others of its function.
+ProbeInfo InfoOf(const Probe& probe) {
+  ProbeInfo info;
+  info.function = const_cast<void*>(probe.function->site.function);
+  info.state = !probe.enabled  ? ProbeInfo::State::kDisabled
+               : !probe.live() ? ProbeInfo::State::kUsedUp
+                               : ProbeInfo::State::kEnabled;
+  info.missed = MissedBy(probe);
+  if (probe.state.max_hits != 0) info.hits = HitsOf(probe.state);
+  info.max_hits = probe.state.max_hits;
+  info.max_depth = static_cast<int>(probe.state.max_depth);
+  info.maxactive = probe.state.maxactive;
+  info.data_size = probe.data_size;
+  info.filtered = probe.filter != nullptr;
+  return info;
+}
+
+std::atomic<uint32_t> g_next_number{0};  // of a probe
 
 Registry* g_forking;  // set once
 
@@ -130,6 +184,11 @@ const HandlerCode& HandlerReader::Read(const void* function) {
 Probe* MakeProbe(ReturnProbeOptions options, HandlerReader& reader) {
   auto* probe = new Probe;
   probe->state.maxactive = options.maxactive;
+  probe->state.max_depth = static_cast<uint32_t>(options.max_depth);
+  // relaxed: a number, nothing is published by it.
+  probe->state.number = g_next_number.fetch_add(1, std::memory_order_relaxed);
+  probe->state.max_hits = options.max_hits;
+  probe->state.stops_at_max_hits = options.stop_at_max_hits;
   probe->entry_handler = std::move(options.entry_handler);
   probe->return_handler = std::move(options.return_handler);
   probe->data_size = static_cast<uint32_t>(options.data_size);
@@ -192,6 +251,7 @@ void Registry::AttachOurOwn(std::vector<ReturnProbe::Request> requests) {
     Item item = {request.function,
                  MakeProbe(std::move(request.options), reader),
                  absl::OkStatus(), /*entry_only=*/false};
+    item.probe->internal = true;
     Attach({&item, 1});
   }
 }
@@ -252,7 +312,7 @@ absl::Status Registry::Publish(PatchedFunction& function) {
   size_t count = 0;
   size_t data = 0;
   for (const Probe* p = function.probes; p != nullptr; p = p->next) {
-    if (!p->enabled) continue;
+    if (!p->live()) continue;
     ++count;
     data += DataRoom(*p);
   }
@@ -278,7 +338,7 @@ absl::Status Registry::Publish(PatchedFunction& function) {
     uint8_t entry_vectors = 0;
     uint8_t return_vectors = 0;
     for (Probe* p = function.probes; p != nullptr; p = p->next) {
-      if (!p->enabled) continue;
+      if (!p->live()) continue;
       Name(*list, *p, offset);
       entry_vectors |= p->entry_vectors;
       return_vectors |= p->return_vectors;
@@ -433,9 +493,26 @@ void Registry::Remove(Probe* probe) {
 void Registry::SetEnabled(Probe* probe, bool enabled) {
   SetupScope scope;
   std::lock_guard<std::mutex> lock(mutex_);
-  if (probe->enabled == enabled) return;
-  probe->enabled = enabled;
-  if (!Publish(*probe->function).ok()) probe->enabled = !enabled;
+  if (enabled && probe->enabled && !probe->live()) {
+    // relaxed: a count. Whoever comes meanwhile begins to use it up again.
+    probe->state.hits.store(0, std::memory_order_relaxed);
+  } else if (probe->enabled == enabled) {
+    return;
+  }
+  const bool before = std::exchange(probe->enabled, enabled);
+  if (!Publish(*probe->function).ok()) probe->enabled = before;
+}
+
+absl::Status Registry::SetFilter(Probe* probe, const CallFilter& filter) {
+  SetupScope scope;
+  absl::StatusOr<OwnedFilter> fresh = MakeFilter(filter);
+  if (!fresh.ok()) return fresh.status();
+  std::lock_guard<std::mutex> lock(mutex_);
+  std::swap(probe->filter, *fresh);
+  const absl::Status status = Publish(*probe->function);
+  if (!status.ok()) std::swap(probe->filter, *fresh);
+  fresh->reset();  // what is not needed any more, under the lock
+  return status;
 }
 
 std::vector<const ObjPool*> Registry::Pools() {
@@ -489,15 +566,30 @@ void Registry::ForgetOtherThreads() {
 Missed Registry::MissedOf(const Probe* probe) {
   SetupScope scope;
   std::lock_guard<std::mutex> lock(mutex_);
-  Missed missed = Counters(probe->function->site);
-  if (probe->before != nullptr) {
-    missed.empty -= probe->before->empty;
-    missed.recursion -= probe->before->recursion;
-    missed.dying -= probe->before->dying;
+  return MissedBy(*probe);
+}
+
+std::vector<ProbeInfo> Registry::List() {
+  SetupScope scope;
+  std::lock_guard<std::mutex> lock(mutex_);
+  absl::flat_hash_map<const Site*, size_t> under_way;
+  pools_.ForEach([&](ReturnInstance& instance) {
+    // relaxed: a snapshot. The list is not freed while we have the lock.
+    const HandlerList* list = instance.list.load(std::memory_order_relaxed);
+    if (list != nullptr) ++under_way[list->site];
+  });
+  std::vector<ProbeInfo> infos;
+  for (const PatchedFunction& function : storage_) {
+    const size_t first = infos.size();
+    for (const Probe* p = function.probes; p != nullptr; p = p->next) {
+      if (!p->internal) infos.push_back(InfoOf(*p));
+    }
+    for (size_t i = first; i < infos.size(); ++i) {
+      infos[i].probes_on_function = infos.size() - first;
+      infos[i].under_way = under_way[&function.site];
+    }
   }
-  // relaxed: a statistic.
-  missed.empty += probe->state.missed_empty.load(std::memory_order_relaxed);
-  return missed;
+  return infos;
 }
 
 size_t Registry::Instances() {

@@ -55,10 +55,15 @@ class Registry {
 
   void SetEnabled(ReturnProbe::Probe* probe, bool enabled);
 
+  absl::Status SetFilter(ReturnProbe::Probe* probe, const CallFilter& filter);
+
   // Ends `probe`, which must not be used afterwards.
   void Detach(ReturnProbe::Probe* probe);
 
   Missed MissedOf(const ReturnProbe::Probe* probe);
+
+  // All probes but this library's own.
+  std::vector<ProbeInfo> List();
 
   // Instances that are out now, of all pools.
   size_t InstancesInUse();

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "absl/container/flat_hash_set.h"
+#include "probe/filter.h"
 #include "rethook/prepare.h"
 
 namespace retprobe {
@@ -51,6 +52,7 @@ void Retired::Reclaim(const InstancePools& pools) {
       [&](const OwnedList& list) { return in_use.contains(list.get()); });
   for (auto it = waiting; it != lists_.end(); ++it) {
     for (uint32_t i = 0; i < (*it)->count; ++i) {
+      UnnameFilter((*it)->handlers[i].checks);
       Unname(ProbeOf((*it)->handlers[i]));
     }
   }

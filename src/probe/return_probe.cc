@@ -7,6 +7,7 @@
 #include "probe/probe.h"
 #include "probe/refused.h"
 #include "probe/registry.h"
+#include "rethook/call_checks.h"
 #include "rethook/guard.h"
 #include "retprobe/config.h"
 #include "symbols/symbols.h"
@@ -32,6 +33,16 @@ absl::Status Check(const ReturnProbeOptions& options,
   if (options.maxactive < 0) {
     return absl::InvalidArgumentError(absl::StrCat(
         "maxactive is ", options.maxactive, "; 0 (no limit) or more"));
+  }
+  if (options.max_depth < 0 ||
+      options.max_depth > static_cast<int>(DepthAccount::kMaxDepth)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("max_depth is ", options.max_depth, "; 0 (no limit) .. ",
+                     DepthAccount::kMaxDepth, " are possible"));
+  }
+  if (options.stop_at_max_hits && options.max_hits == 0) {
+    return absl::InvalidArgumentError(
+        "stop_at_max_hits is set and max_hits is 0; 1 or more");
   }
   return absl::OkStatus();
 }
@@ -66,9 +77,12 @@ std::vector<absl::StatusOr<ReturnProbe>> ReturnProbe::AttachAll(
     if (request.options.maxactive == 0) {
       request.options.maxactive = config->probe.maxactive;
     }
+    absl::StatusOr<OwnedFilter> filter = MakeFilter(request.options.filter);
+    status.Update(filter.status());
     items.push_back({request.function,
                      MakeProbe(std::move(request.options), reader),
                      std::move(status), terms.entry_only != nullptr});
+    if (filter.ok()) items.back().probe->filter = *std::move(filter);
   }
   Registry::Get().Attach(absl::MakeSpan(items));
   for (Registry::Item& item : items) {
@@ -112,7 +126,13 @@ void ReturnProbe::Enable() { Registry::Get().SetEnabled(probe_, true); }
 
 void ReturnProbe::Disable() { Registry::Get().SetEnabled(probe_, false); }
 
-bool ReturnProbe::enabled() const { return probe_->enabled; }
+bool ReturnProbe::enabled() const { return probe_->live(); }
+
+absl::Status ReturnProbe::SetFilter(const CallFilter& filter) {
+  return Registry::Get().SetFilter(probe_, filter);
+}
+
+std::vector<ProbeInfo> ReturnProbe::List() { return Registry::Get().List(); }
 
 void ReturnProbe::Detach() {
   if (probe_ != nullptr) Registry::Get().Detach(std::exchange(probe_, nullptr));

@@ -2,6 +2,7 @@
 #include <atomic>
 #include <cstring>
 
+#include "rethook/caller.h"
 #include "rethook/instance.h"
 
 namespace retprobe {
@@ -63,7 +64,8 @@ void* FrameOf(const ReturnInstance* instance) {
 void* EntryContext::function() const noexcept { return FunctionOf(instance_); }
 
 void* EntryContext::return_address() const noexcept {
-  return reinterpret_cast<void*>(frame_->return_address);
+  return reinterpret_cast<void*>(
+      CallerOf(frame_->return_address, instance_->saved_rbx));
 }
 
 void* EntryContext::frame() const noexcept { return FrameOf(instance_); }
@@ -90,7 +92,8 @@ __attribute__((noinline, noclone)) void EntryContext::set_float_argument(
 void* ReturnContext::function() const noexcept { return FunctionOf(instance_); }
 
 void* ReturnContext::return_address() const noexcept {
-  return reinterpret_cast<void*>(instance_->return_address);
+  return reinterpret_cast<void*>(
+      CallerOf(instance_->return_address, instance_->saved_rbx));
 }
 
 void* ReturnContext::frame() const noexcept { return FrameOf(instance_); }

@@ -9,6 +9,7 @@
 #include "objpool/objpool_hot.h"
 #include "rethook/entering.h"
 #include "rethook/guard.h"
+#include "rethook/limits.h"
 #include "rethook/trampoline.h"
 
 namespace retprobe {
@@ -42,41 +43,24 @@ void End(ReturnInstance* instance) {
   instance->running.store(nullptr, std::memory_order_release);
 }
 
-// Takes one of the probe's `maxactive` places.
-bool Admit(ProbeState* probe) {
-  if (probe->maxactive == 0) return true;
-  // relaxed: a counter, nothing is published by it.
-  if (probe->active.fetch_add(1, std::memory_order_relaxed) <
-      probe->maxactive) {
-    return true;
-  }
-  probe->active.fetch_sub(1, std::memory_order_relaxed);  // relaxed: as above
-  // relaxed: a statistic.
-  probe->missed_empty.fetch_add(1, std::memory_order_relaxed);
-  return false;
-}
-
-void Leave(ProbeState* probe) {
-  // relaxed: a counter, see Admit.
-  if (probe->maxactive != 0) {
-    probe->active.fetch_sub(1, std::memory_order_relaxed);
-  }
-}
-
 // Whether handler `index` wants this activation.
 bool RunEntry(const HandlerList* list, uint32_t index, ReturnInstance* instance,
               RegisterFrame* frame) {
   const Handler& handler = list->handlers[index];
-  if (!Admit(handler.probe)) return false;
+  void* const data = DataOf(instance, handler);
+  if (handler.checks != nullptr &&
+      !Passes(*handler.checks, *instance, *frame)) {
+    return false;
+  }
+  if (handler.limits != 0 && !Admit(handler, data)) return false;
   if (handler.entry == nullptr) return true;
   bool wanted = false;
   if (Begin(instance, handler.probe)) {
-    EntryContext context =
-        ContextAccess::Entry(instance, frame, DataOf(instance, handler));
+    EntryContext context = ContextAccess::Entry(instance, frame, data);
     wanted = handler.entry(handler.entry_user, context);
   }
   End(instance);
-  if (!wanted) Leave(handler.probe);
+  if (!wanted) Leave(handler, data);
   return wanted;
 }
 
@@ -97,7 +81,7 @@ void RunReturns(ReturnInstance* instance, RegisterFrame* frame,
       }
       End(instance);
     }
-    Leave(handler.probe);
+    Leave(handler, DataOf(instance, handler));
   }
 }
 

@@ -7,6 +7,7 @@
 
 #include "base/cpu.h"
 #include "base/membarrier.h"
+#include "rethook/call_checks.h"
 #include "rethook/prepare.h"
 #include "rethook/trampoline.h"
 
@@ -55,6 +56,7 @@ void ForgetOtherThreads() {
   if (retprobe_guard.entering != nullptr) {
     retprobe_guard.entering->store(1, std::memory_order_relaxed);
   }
+  ForgetThreadId();
 }
 
 int32_t VectorLevel() {

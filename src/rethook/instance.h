@@ -15,6 +15,7 @@
 namespace retprobe {
 
 struct HandlerList;
+struct CallChecks;
 struct SlotRecord;
 
 // The life of one probe as the hot path sees it. Freed only when no instance
@@ -27,6 +28,26 @@ struct ProbeState {
   int32_t maxactive = 0;          // 0: no limit
   std::atomic<int32_t> active{0};
   std::atomic<uint64_t> missed_empty{0};  // beyond maxactive
+
+  uint32_t max_depth = 0;  // 0: no limit
+  uint32_t number = 0;     // of its DepthAccounts
+  std::atomic<uint64_t> missed_depth{0};
+  uint64_t max_hits = 0;           // 0: no limit, and hits are not counted
+  bool stops_at_max_hits = false;  // rather than counting in missed_limit
+  std::atomic<uint64_t> hits{0};   // at least max_hits: it is used up
+  std::atomic<uint64_t> missed_limit{0};
+
+  bool used_up() const {
+    // relaxed: a count.
+    return max_hits != 0 && hits.load(std::memory_order_relaxed) >= max_hits;
+  }
+};
+
+// What there is to count at the entry for one handler, before it runs.
+enum Limit : uint32_t {
+  kLimitActive = 1,
+  kLimitDepth = 2,
+  kLimitHits = 4,
 };
 
 struct Handler {
@@ -35,7 +56,11 @@ struct Handler {
   void (*ret)(void* user, ReturnContext& context);   // may be null
   void* entry_user;
   void* return_user;
-  uint32_t data_offset;  // of this probe's data behind ReturnInstance
+  // Of this probe's data behind ReturnInstance. With kLimitDepth the account
+  // lies in the 16 bytes before.
+  uint32_t data_offset;
+  uint32_t limits;           // Limit
+  const CallChecks* checks;  // null: every call passes
 };
 
 // Per function, written at set-up only, except for the counters of what went
