@@ -40,7 +40,9 @@ TEST_CASE("Every option takes its default and its bounds, and nothing beyond") {
     CHECK(accepts(option, option.initial));
     CHECK(ValueText(option, InitialValue(option)) == option.initial);
     CHECK(!accepts(option, ""));
-    CHECK(!accepts(option, "no such thing"));
+    CHECK(accepts(option, "no such thing") ==
+          (option.kind == OptionKind::kPatterns));
+    CHECK(!accepts(option, "a,b"));
     if (option.kind != OptionKind::kNumber) continue;
     CHECK(option.low < option.high);
     CHECK(option.high < uint64_t{1} << 32);
@@ -106,6 +108,7 @@ TEST_CASE("The defaults of the table are those of the structs") {
   CHECK(made.pool.huge_pages == declared.pool.huge_pages);
   CHECK(made.probe.maxactive == declared.probe.maxactive);
   CHECK(made.probe.data_size_limit == declared.probe.data_size_limit);
+  CHECK(made.probe.blacklist == declared.probe.blacklist);
 }
 
 TEST_CASE("Every option arrives in its own place of the configuration") {
@@ -113,7 +116,8 @@ TEST_CASE("Every option arrives in its own place of the configuration") {
       "pool.objects=11,pool.max_objects=12,pool.growth_chunk=13,"
       "pool.magazine_capacity=14,pool.ring_capacity=15,"
       "pool.backend=percpu_freelist,pool.placement=node=3,pool.push_home=false,"
-      "pool.huge_pages=true,probe.maxactive=16,probe.data_size_limit=17");
+      "pool.huge_pages=true,probe.maxactive=16,probe.data_size_limit=17,"
+      "probe.blacklist=a;b:c*");
   CHECK(config.pool.objects == 11);
   CHECK(config.pool.max_objects == 12);
   CHECK(config.pool.growth_chunk == 13);
@@ -126,6 +130,7 @@ TEST_CASE("Every option arrives in its own place of the configuration") {
   CHECK(config.pool.huge_pages);
   CHECK(config.probe.maxactive == 16);
   CHECK(config.probe.data_size_limit == 17);
+  CHECK(config.probe.blacklist == "a;b:c*");
   CHECK(Fine("pool.backend=rseq").pool.backend == PoolBackend::kRseq);
   CHECK(Fine("pool.backend=cas").pool.backend == PoolBackend::kCas);
   CHECK(Fine("pool.backend=freelist").pool.backend == PoolBackend::kFreelist);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What several probes of one function have each for themselves: data, and the
-// activations that they saw begin.
+// activations that they saw begin. How functions are named, refused and listed.
 #include <doctest/doctest.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -18,6 +18,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/match.h"
 #include "probe/registry.h"
+#include "retprobe/config.h"
 #include "retprobe/return_probe.h"
 
 extern "C" {
@@ -38,6 +39,25 @@ __attribute__((noinline, noclone)) long list_outer(void (*inside)(void*),
 }
 }
 
+asm(R"(
+  .text
+  .globl list_marked, list_plain
+  .type list_marked, @function
+  .type list_plain, @function
+list_marked:
+  endbr64
+  movl $7, %eax
+  ret
+  .size list_marked, . - list_marked
+  .balign 16
+list_plain:
+  movl $8, %eax
+  ret
+  .size list_plain, . - list_plain
+)");
+extern "C" long list_marked();
+extern "C" long list_plain();
+
 namespace retprobe {
 namespace {
 
@@ -56,6 +76,24 @@ struct Ends {
   std::atomic<long> returns{0};
   std::atomic<long> wrong{0};
 };
+
+// Threads that stay inside list_outer until they may leave.
+struct Meeting {
+  std::atomic<int> inside{0};
+  std::atomic<bool> leave{false};
+};
+
+void MeetInside(Meeting& meeting, int threads) {
+  InThreads(threads, [&] {
+    list_outer(
+        [](void* data) {
+          auto& meet = *static_cast<Meeting*>(data);
+          ++meet.inside;
+          while (!meet.leave) std::this_thread::yield();
+        },
+        &meeting);
+  });
+}
 
 // A probe that marks both ends of its data with itself and the activation.
 ReturnProbeOptions Marking(Ends& ends, size_t data_size, uint64_t mark) {
@@ -164,28 +202,13 @@ TEST_CASE("a probe attached during a call has no return without its entry") {
     auto probe =
         ReturnProbe::Attach(Address(&list_outer), Marking(first, 8, 1));
     REQUIRE(probe.ok());
-    std::atomic<int> inside{0};
-    std::atomic<bool> attached{false};
-    struct Meeting {
-      std::atomic<int>* inside;
-      std::atomic<bool>* attached;
-    } meeting = {&inside, &attached};
-    std::thread callers([&] {
-      InThreads(threads, [&] {
-        list_outer(
-            [](void* data) {
-              auto& meet = *static_cast<Meeting*>(data);
-              ++*meet.inside;
-              while (!*meet.attached) std::this_thread::yield();
-            },
-            &meeting);
-      });
-    });
-    while (inside != threads) std::this_thread::yield();
+    Meeting meeting;
+    std::thread callers([&] { MeetInside(meeting, threads); });
+    while (meeting.inside != threads) std::this_thread::yield();
     auto late =
         ReturnProbe::Attach(Address(&list_outer), Marking(second, 8, 2));
     REQUIRE_MESSAGE(late.ok(), late.status().ToString());
-    attached = true;
+    meeting.leave = true;
     callers.join();
     CHECK(first.entries == threads);
     CHECK(first.returns == threads);
@@ -208,32 +231,140 @@ TEST_CASE("a probe detached during a call has no return, the others have") {
         ReturnProbe::Attach(Address(&list_outer), Marking(second, 8, 2));
     REQUIRE(stays.ok());
     REQUIRE(goes.ok());
-    std::atomic<int> inside{0};
-    std::atomic<bool> detached{false};
-    struct Meeting {
-      std::atomic<int>* inside;
-      std::atomic<bool>* detached;
-    } meeting = {&inside, &detached};
-    std::thread callers([&] {
-      InThreads(threads, [&] {
-        list_outer(
-            [](void* data) {
-              auto& meet = *static_cast<Meeting*>(data);
-              ++*meet.inside;
-              while (!*meet.detached) std::this_thread::yield();
-            },
-            &meeting);
-      });
-    });
-    while (inside != threads) std::this_thread::yield();
+    Meeting meeting;
+    std::thread callers([&] { MeetInside(meeting, threads); });
+    while (meeting.inside != threads) std::this_thread::yield();
     goes->Detach();
-    detached = true;
+    meeting.leave = true;
     callers.join();
     CHECK(first.returns == threads);
     CHECK(second.entries == threads);
     CHECK(second.returns == 0);
     CHECK(first.wrong == 0);
   }
+  CHECK(Out() == 0);
+}
+
+TEST_CASE("a probe may be told by the offset that is the entry, and no other") {
+  // Of a symbol with endbr64, and of one without.
+  Ends ends;
+  const auto attach = [&](const char* symbol) {
+    return ReturnProbe::Attach(symbol, Marking(ends, 8, 1));
+  };
+  const auto message = [&](const char* symbol) {
+    const absl::Status status = attach(symbol).status();
+    CHECK(absl::IsInvalidArgument(status));
+    return std::string(status.message());
+  };
+  for (const char* symbol :
+       {"list_marked", "list_marked+0", "list_marked+0x4", "list_marked+4",
+        "probe_list_test:list_marked+0x4", "list_plain+0x0"}) {
+    CAPTURE(symbol);
+    const long before = ends.returns;
+    auto probe = attach(symbol);
+    REQUIRE_MESSAGE(probe.ok(), probe.status().ToString());
+    CHECK(list_marked() == 7);
+    CHECK(list_plain() == 8);
+    CHECK(ends.returns == before + 1);
+    // The same again, from the patched code.
+    if (absl::EndsWith(symbol, "4")) CHECK(attach("list_marked+0x4").ok());
+  }
+  CHECK(message("list_marked+0x5") ==
+        "list_marked+0x5 is not where list_marked is entered; a return probe "
+        "stands at list_marked or list_marked+0x4, behind its endbr64");
+  CHECK(message("list_plain+0x4") ==
+        "list_plain+0x4 is not where list_plain is entered; a return probe "
+        "stands at list_plain");
+  CHECK(message("list_plain+100") ==
+        "list_plain+0x64 is behind the end of list_plain, which has 6 bytes");
+  CHECK(absl::IsNotFound(attach("list_plain+").status()));
+  CHECK(absl::IsNotFound(attach("list_plain+x").status()));
+}
+
+TEST_CASE("what is on the blacklist is refused, by any of its names") {
+  Ends ends;
+  const auto refused = [&](const char* symbol) {
+    return std::string(
+        ReturnProbe::Attach(symbol, Marking(ends, 8, 1)).status().message());
+  };
+  REQUIRE(SetConfigOptions("probe.blacklist=list_n*; libc.so.6:lab?;"
+                           "libc.so.6:strlen;libnever.so:*")
+              .ok());
+  CHECK(refused("list_nested") ==
+        "list_nested is on the blacklist (probe.blacklist: list_n*)");
+  CHECK(refused("libc.so.6:labs") ==
+        "labs is on the blacklist (probe.blacklist: libc.so.6:lab?)");
+  CHECK(refused("libc.so.6:strlen") ==
+        "strlen is on the blacklist (probe.blacklist: libc.so.6:strlen)");
+  CHECK(refused("list_outer").empty());
+  // By address, as a framework attaches.
+  CHECK(absl::IsFailedPrecondition(
+      ReturnProbe::Attach(Address(&list_nested), {}).status()));
+  REQUIRE(SetConfigOptions("probe.blacklist=[a").ok());
+  CHECK(absl::StrContains(refused("list_outer"), "probe.blacklist: pattern"));
+  REQUIRE(SetConfigOptions("probe.blacklist=none").ok());
+  CHECK(refused("list_nested").empty());
+}
+
+TEST_CASE("List tells of every attached probe, its state and its counts") {
+  CHECK(ReturnProbe::List().empty());
+  using State = ProbeInfo::State;
+  for (const int threads : {1, 2, 8}) {
+    CAPTURE(threads);
+    Ends ends;
+    auto plain =
+        ReturnProbe::Attach(Address(&list_outer), Marking(ends, 24, 1));
+    ReturnProbeOptions options = Marking(ends, 8, 2);
+    options.max_hits = 2;
+    options.stop_at_max_hits = true;
+    auto counted =
+        ReturnProbe::Attach(Address(&list_outer), std::move(options));
+    options = Marking(ends, 8, 3);
+    options.enabled = false;
+    options.max_depth = 1;
+    options.filter.threads = {0};
+    auto nested =
+        ReturnProbe::Attach(Address(&list_nested), std::move(options));
+    REQUIRE(plain.ok());
+    REQUIRE(counted.ok());
+    REQUIRE(nested.ok());
+    const auto info = [](void* function, size_t index) {
+      for (const ProbeInfo& each : ReturnProbe::List()) {
+        if (each.function == function && index-- == 0) return each;
+      }
+      FAIL("not listed");
+      return ProbeInfo();
+    };
+    CHECK(ReturnProbe::List().size() == 3);
+    CHECK(info(Address(&list_nested), 0).state == State::kDisabled);
+    CHECK(info(Address(&list_nested), 0).filtered);
+    CHECK(info(Address(&list_nested), 0).max_depth == 1);
+    CHECK(info(Address(&list_outer), 0).probes_on_function == 2);
+    CHECK(info(Address(&list_outer), 0).data_size == 24);
+    CHECK(!info(Address(&list_outer), 0).hits);
+    CHECK(info(Address(&list_outer), 1).hits == 0u);
+    nested->Enable();
+    list_nested(3);
+    CHECK(info(Address(&list_nested), 0).state == State::kEnabled);
+    CHECK(info(Address(&list_nested), 0).missed.depth == 3);
+
+    Meeting meeting;
+    std::thread callers([&] { MeetInside(meeting, threads); });
+    while (meeting.inside != threads) std::this_thread::yield();
+    CHECK(info(Address(&list_outer), 0).under_way == size_t(threads));
+    CHECK(info(Address(&list_nested), 0).under_way == 0);
+    meeting.leave = true;
+    callers.join();
+    list_outer([](void*) {}, nullptr);
+    list_outer([](void*) {}, nullptr);
+    CHECK(info(Address(&list_outer), 0).under_way == 0);
+    CHECK(info(Address(&list_outer), 0).state == State::kEnabled);
+    CHECK(info(Address(&list_outer), 1).state == State::kUsedUp);
+    CHECK(info(Address(&list_outer), 1).hits == 2u);
+    plain->Detach();
+    CHECK(ReturnProbe::List().size() == 2);
+  }
+  CHECK(ReturnProbe::List().empty());
   CHECK(Out() == 0);
 }
 

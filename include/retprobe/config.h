@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <string>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -48,6 +49,7 @@ struct PoolConfig {
 struct ProbeConfig {
   int maxactive = 0;  // where ReturnProbeOptions has 0; 0: no limit
   size_t data_size_limit = (size_t{1} << 30) - 4096;  // bytes
+  std::string blacklist;  // patterns, separated by semicolons
 };
 
 struct Config {

@@ -132,7 +132,8 @@ class RETPROBE_API ReturnProbe {
 
   // Probes `symbol`: "function" or "module:function", where the module is a
   // file name ("libc.so.6") and the function a mangled or demangled name.
-  // Indirect functions are resolved to what this process runs.
+  // Indirect functions are resolved to what this process runs. "+0x4" may
+  // follow where that is the entry, behind an endbr64.
   //
   // Errors: also kNotFound, with the nearest name; kInvalidArgument,
   //   the name stands for several functions, which are listed.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "agent/scan.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "absl/strings/str_cat.h"
@@ -36,12 +37,13 @@ std::string Scanner::NoteFor(const Pattern& pattern, const Count& count) const {
 }
 
 void Scanner::AddFunction(const Module& module, Function& function,
-                          Segment& segment) {
+                          uint64_t offset, Segment& segment) {
   absl::Status status = ResolveIndirect(&function);
   // Several indirect functions may choose the same code, and the code may have
   // a name of its own: one probe.
   if (status.ok() && !addresses_.insert(function.address).second) return;
   if (status.ok()) status = Probeable(module, function);
+  if (status.ok()) status = CheckEntryOffset(function, offset);
   segment.entries().push_back({function.name, segment.Intern(module.path),
                                function.address, std::string(status.message()),
                                static_cast<uint32_t>(function.size)});
@@ -62,13 +64,15 @@ void Scanner::ScanModule(const Module& module, Segment& segment) {
     return;
   }
   for (Function& function : *functions) {
-    bool wanted = false;
+    std::vector<uint64_t> offsets;
     for (size_t i : concerned) {
       if (!patterns_[i].MatchesFunction(function)) continue;
       ++counts_[i].functions;
-      wanted = true;
+      offsets.push_back(patterns_[i].offset());
     }
-    if (wanted) AddFunction(module, function, segment);
+    if (offsets.empty()) continue;
+    AddFunction(module, function,
+                *std::min_element(offsets.begin(), offsets.end()), segment);
   }
 }
 

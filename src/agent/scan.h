@@ -37,7 +37,8 @@ class Scanner {
 
   bool IsNew(const Module& module);
   void ScanModule(const Module& module, Segment& segment);
-  void AddFunction(const Module& module, Function& function, Segment& segment);
+  void AddFunction(const Module& module, Function& function, uint64_t offset,
+                   Segment& segment);
   std::string NoteFor(const Pattern& pattern, const Count& count) const;
 
   std::vector<Pattern> patterns_;

@@ -54,7 +54,8 @@ std::string Wrapped(absl::string_view text) {
 
 std::string JsonValue(const Option& option, const OptionValue& value) {
   const std::string text = ValueText(option, value);
-  return option.kind == OptionKind::kChoice || value.automatic
+  return option.kind == OptionKind::kChoice ||
+                 option.kind == OptionKind::kPatterns || value.automatic
              ? JsonString(text)
              : text;
 }
@@ -82,6 +83,8 @@ std::string JsonKind(const Option& option) {
                           JsonString(option.unit), R"(, "low": )", option.low,
                           R"(, "high": )", option.high, R"(, "auto": )",
                           option.automatic ? "true" : "false");
+    case OptionKind::kPatterns:
+      return R"("kind": "patterns")";
     case OptionKind::kChoice:
       break;
   }

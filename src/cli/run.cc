@@ -24,6 +24,7 @@
 #include "cli/session_clock.h"
 #include "cli/session_server.h"
 #include "config/settings.h"
+#include "probe/refused.h"
 #include "symbols/symbols.h"
 
 namespace retprobe::cli {
@@ -82,8 +83,9 @@ absl::Status Runner::CheckPatterns() const {
 
 absl::Status Runner::ReadConfig() {
   const Settings settings = Settings::Load(ConfigSources::FromEnvironment());
+  if (!settings.status().ok()) return settings.status();
   config_ = settings.OptionsText();
-  return settings.status();
+  return Blacklist::Parse(settings.config().probe.blacklist).status();
 }
 
 absl::Status Runner::StartServer() {

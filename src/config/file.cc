@@ -174,9 +174,29 @@ class Reader {
     } else if (const auto* boolean = node.as_boolean()) {
       settings_.Set(name, key, Written::kBoolean,
                     boolean->get() ? "true" : "false", at);
-    } else {
+    } else if (!ReadPatterns(name, key, node)) {
       settings_.SetStrange(name, key, TypeName(node), at);
     }
+  }
+
+  // An array of strings, where patterns are wanted. False if it is not that.
+  bool ReadPatterns(const std::string& name, const Origin& key,
+                    const toml::node& node) {
+    const Option* option = FindOption(name);
+    const toml::array* array = node.as_array();
+    if (option == nullptr || option->kind != OptionKind::kPatterns ||
+        array == nullptr) {
+      return false;
+    }
+    std::vector<std::string> patterns;
+    for (const toml::node& element : *array) {
+      const auto* text = element.as_string();
+      if (text == nullptr) return false;
+      patterns.push_back(text->get());
+    }
+    settings_.Set(name, key, Written::kString, absl::StrJoin(patterns, ";"),
+                  At(node.source()));
+    return true;
   }
 
   const std::string& path_;

@@ -5,6 +5,7 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
@@ -15,6 +16,7 @@ namespace {
 
 constexpr absl::string_view kAuto = "auto";
 constexpr absl::string_view kArgument = "=N";
+constexpr absl::string_view kNoPatterns = "none";
 
 // Powers of 1024 by their letter; 0 is a plain number.
 int SuffixPower(char letter) {
@@ -88,6 +90,21 @@ absl::StatusOr<OptionValue> ParseChoice(const Option& option,
   return WrongValue(option, absl::StrCat(shown, " is not possible"));
 }
 
+// A list of options has commas between them. What a pattern may be is known to
+// who uses it.
+absl::StatusOr<OptionValue> ParsePatterns(const Option& option,
+                                          absl::string_view text,
+                                          absl::string_view shown) {
+  if (absl::StrContains(text, ',')) {
+    return WrongValue(option, absl::StrCat(shown,
+                                           " has a comma (a ? matches "
+                                           "one)"));
+  }
+  if (text.empty()) return WrongValue(option, "is empty");
+  if (text == kNoPatterns) text = "";
+  return OptionValue{.text = std::string(text)};
+}
+
 const char* NameOf(Written written) {
   switch (written) {
     case Written::kString:
@@ -110,6 +127,7 @@ bool MayBe(OptionKind kind, Written written) {
     case OptionKind::kBool:
       return written == Written::kBoolean;
     case OptionKind::kChoice:
+    case OptionKind::kPatterns:
       return written == Written::kString;
   }
   return false;
@@ -159,6 +177,8 @@ absl::StatusOr<OptionValue> ParseValue(const Option& option, Written written,
         return WrongValue(option, absl::StrCat(shown, " is neither"));
       }
       return OptionValue{.number = text == "true"};
+    case OptionKind::kPatterns:
+      return ParsePatterns(option, text, shown);
     case OptionKind::kChoice:
       break;
   }
@@ -172,6 +192,8 @@ std::string ValueText(const Option& option, const OptionValue& value) {
       return absl::StrCat(value.number);
     case OptionKind::kBool:
       return value.number != 0 ? "true" : "false";
+    case OptionKind::kPatterns:
+      return value.text.empty() ? std::string(kNoPatterns) : value.text;
     case OptionKind::kChoice:
       break;
   }
@@ -188,6 +210,9 @@ std::string RangeText(const Option& option) {
                           option.automatic ? " or auto" : "");
     case OptionKind::kBool:
       return "true or false";
+    case OptionKind::kPatterns:
+      return absl::StrCat(option.choices, ", separated by semicolons, or ",
+                          kNoPatterns);
     case OptionKind::kChoice:
       break;
   }

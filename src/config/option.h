@@ -16,11 +16,12 @@ struct OptionValue {
   bool automatic = false;  // "auto", of numbers; the rest is then 0
   uint64_t number = 0;     // a number; a bool; a choice's index
   uint64_t argument = 0;   // of a choice "word=N": the N
+  std::string text = {};   // patterns, separated by semicolons
 
   friend bool operator==(const OptionValue&, const OptionValue&) = default;
 };
 
-enum class OptionKind : uint8_t { kNumber, kBool, kChoice };
+enum class OptionKind : uint8_t { kNumber, kBool, kChoice, kPatterns };
 
 // One key of the configuration: all that reading, checking, showing and
 // documenting it takes. There is one table of them, in option_table.cc.
@@ -32,7 +33,7 @@ struct Option {
   uint64_t low;
   uint64_t high;
   bool automatic;       // a number may be "auto"
-  const char* choices;  // "a|b|word=N"
+  const char* choices;  // "a|b|word=N"; of patterns: what one is
   const char* initial;  // as it would be written
   const char* help;     // sentences, without line breaks
   void (*apply)(const OptionValue& value, Config& config);  // not of "auto"

@@ -141,6 +141,15 @@ constexpr Option kOptions[] = {
              "needs 16.",
      .apply = [](const OptionValue& v,
                  Config& config) { config.probe.data_size_limit = v.number; }},
+    {.name = "probe.blacklist",
+     .kind = OptionKind::kPatterns,
+     .unit = "",
+     .choices = "patterns function or module:function",
+     .initial = "none",
+     .help = "Functions that must not be probed, by patterns as retprobe trace "
+             "has them. In TOML it may also be an array of patterns.",
+     .apply = [](const OptionValue& v,
+                 Config& config) { config.probe.blacklist = v.text; }},
 };
 
 }  // namespace

@@ -2,9 +2,24 @@
 #ifndef RETPROBE_PROBE_REFUSED_H_
 #define RETPROBE_PROBE_REFUSED_H_
 
+#include <string>
+#include <vector>
+
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "symbols/symbols.h"
 
 namespace retprobe {
+
+// What the configuration says must not be probed.
+struct Blacklist {
+  std::string text;  // as configured
+  std::vector<Pattern> patterns;
+
+  // Errors: kInvalidArgument, which pattern cannot be and why.
+  static absl::StatusOr<Blacklist> Parse(absl::string_view text);
+};
 
 // What Probeable and WhyEntryOnly (symbols/probeable.h) say.
 struct ProbeTerms {
@@ -17,7 +32,7 @@ struct ProbeTerms {
 // without symbols refuses nothing.
 //
 // Thread-safe.
-ProbeTerms TermsFor(const void* address);
+ProbeTerms TermsFor(const void* address, const Blacklist& blacklist);
 
 }  // namespace retprobe
 

@@ -53,11 +53,13 @@ std::vector<absl::StatusOr<ReturnProbe>> ReturnProbe::AttachAll(
     absl::Span<Request> requests) {
   SetupScope scope;
   const absl::StatusOr<Config> config = ActiveConfig();
+  const absl::StatusOr<Blacklist> blacklist =
+      config.ok() ? Blacklist::Parse(config->probe.blacklist) : config.status();
   std::vector<absl::StatusOr<ReturnProbe>> results;
   results.reserve(requests.size());
-  if (!config.ok()) {
+  if (!blacklist.ok()) {
     for (size_t i = 0; i < requests.size(); ++i) {
-      results.emplace_back(config.status());
+      results.emplace_back(blacklist.status());
     }
     return results;
   }
@@ -65,7 +67,7 @@ std::vector<absl::StatusOr<ReturnProbe>> ReturnProbe::AttachAll(
   items.reserve(requests.size());
   HandlerReader reader;
   for (Request& request : requests) {
-    const ProbeTerms terms = TermsFor(request.function);
+    const ProbeTerms terms = TermsFor(request.function, *blacklist);
     absl::Status status = Check(request.options, config->probe);
     status.Update(terms.status);
     if (terms.entry_only != nullptr && request.options.return_handler &&

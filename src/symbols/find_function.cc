@@ -12,6 +12,7 @@
 #include "absl/strings/str_join.h"
 #include "base/nearest_name.h"
 #include "symbols/cxx_name.h"
+#include "symbols/entry_offset.h"
 #include "symbols/function_builder.h"
 #include "symbols/module.h"
 #include "symbols/module_symbols.h"
@@ -175,9 +176,10 @@ absl::StatusOr<Function> FindFunction(absl::string_view symbol) {
   const size_t separator = ModuleSeparator(symbol);
   absl::string_view module;
   absl::string_view name = symbol;
+  const uint64_t offset = TakeOffset(&name);
   if (separator != absl::string_view::npos) {
     module = symbol.substr(0, separator);
-    name = symbol.substr(separator + 1);
+    name = name.substr(separator + 1);
   }
   if (name.empty() || separator == 0) {
     return absl::InvalidArgumentError(
@@ -189,7 +191,11 @@ absl::StatusOr<Function> FindFunction(absl::string_view symbol) {
   if (candidates.empty()) return NoSuchFunction(module, name, *loaded);
   KeepBest(&candidates);
   if (candidates.size() > 1) return Ambiguous(name, candidates);
-  return Build(candidates.front());
+  absl::StatusOr<Function> function = Build(candidates.front());
+  if (!function.ok()) return function;
+  absl::Status entry = CheckEntryOffset(*function, offset);
+  if (!entry.ok()) return entry;
+  return function;
 }
 
 }  // namespace retprobe

@@ -18,6 +18,9 @@ namespace retprobe {
 // own name goes before a demangled one, and the default version of an exported
 // one before an old version, before a static function.
 //
+// "+0x4" or "+4" behind the name is allowed where the function is entered: see
+// CheckEntryOffset (symbols/entry_offset.h).
+//
 // Errors: kNotFound with the nearest name; kInvalidArgument: malformed, or with
 //   the candidates when there are several.
 absl::StatusOr<Function> FindFunction(absl::string_view symbol);

@@ -6,6 +6,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "symbols/cxx_name.h"
+#include "symbols/entry_offset.h"
 #include "symbols/glob.h"
 #include "symbols/symbol_name.h"
 
@@ -48,9 +49,10 @@ absl::StatusOr<Pattern> Pattern::Parse(absl::string_view text) {
   if (absl::Status status = CheckGlob(text); !status.ok()) return status;
   Pattern pattern;
   pattern.text_ = std::string(text);
+  pattern.offset_ = TakeOffset(&text);
   const size_t separator = ModuleSeparator(text);
   if (separator == absl::string_view::npos) {
-    pattern.function_ = pattern.text_;
+    pattern.function_ = std::string(text);
     return pattern;
   }
   pattern.module_ = std::string(text.substr(0, separator));

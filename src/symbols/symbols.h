@@ -4,6 +4,7 @@
 
 // What the process has loaded, by name: the whole room.
 #include "symbols/cxx_name.h"
+#include "symbols/entry_offset.h"
 #include "symbols/find_code.h"
 #include "symbols/find_function.h"
 #include "symbols/function.h"
