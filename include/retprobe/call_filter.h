@@ -35,6 +35,7 @@ class RETPROBE_API CodeSet {
   // What is in either.
   CodeSet operator|(const CodeSet& other) const;
 
+  bool operator==(const CodeSet& other) const;
   bool empty() const { return ranges_ == nullptr; }
   bool Contains(uintptr_t address) const;
 

@@ -132,6 +132,7 @@ std::unique_ptr<Segment> ProbeAtStart(const char* patterns,
     return segment;
   };
   const absl::Status parsed = g_agent->probing.ParsePatterns(patterns);
+  g_agent->probing.ParseChoice(options + g_agent->setup.options_size);
   if (!parsed.ok()) return failed(parsed.message());
   const absl::Status configured = ReplaceConfigSources({.program = {options}});
   if (!configured.ok()) return failed(configured.message());
@@ -203,7 +204,8 @@ void Run(Channel& channel, const char* patterns, const char* options) {
     RestoreEnvironment(envp, (setup.flags & session::kFlagPreloadWasSet) != 0);
   }
   if (setup.magic != session::kMagic || setup.version != session::kVersion ||
-      received != sizeof(setup) + setup.patterns_size + setup.options_size) {
+      received != sizeof(setup) + setup.patterns_size + setup.options_size +
+                      setup.callers_size + setup.threads_size) {
     return;
   }
   g_agent = new Agent{path, setup, Probing(setup), {}};

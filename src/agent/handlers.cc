@@ -194,14 +194,17 @@ FunctionCells::Missed FunctionCells::MissedSoFar() const {
   return {{site->missed_empty.load(std::memory_order_relaxed) +
                probe->missed_empty.load(std::memory_order_relaxed),
            site->missed_recursion.load(std::memory_order_relaxed),
-           site->missed_dying.load(std::memory_order_relaxed)}};
+           site->missed_dying.load(std::memory_order_relaxed),
+           probe->missed_depth.load(std::memory_order_relaxed),
+           probe->missed_limit.load(std::memory_order_relaxed)}};
 }
 
 void FunctionCells::StoreMissed() const {
   const Missed missed = MissedSoFar();
   uint64_t* const shown[] = {&record->missed_empty, &record->missed_recursion,
-                             &record->missed_dying};
-  for (int i = 0; i < 3; ++i) {
+                             &record->missed_dying, &record->missed_depth,
+                             &record->missed_limit};
+  for (int i = 0; i < kReasons; ++i) {
     const uint64_t now = missed.counts[i] - missed_before[i];
     // Looked at first, because the record's cache line is everybody's.
     if (__atomic_load_n(shown[i], __ATOMIC_RELAXED) != now) {

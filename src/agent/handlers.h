@@ -44,18 +44,19 @@ struct FunctionCells {
 
   // Where the library counts calls that were not probed (of the function, and
   // of the probe beyond its maxactive), where they are to be seen, and what to
-  // subtract: empty, recursion, dying.
+  // subtract: empty, recursion, dying, depth, limit.
   const Site* site = nullptr;
   const ProbeState* probe = nullptr;
   session::FunctionRecord* record = nullptr;
-  uint64_t missed_before[3] = {};
+  static constexpr int kReasons = 5;
+  uint64_t missed_before[kReasons] = {};
 
   // Takes everything but `site`, `probe` and `missed_before` over from `cells`.
   void Publish(const FunctionCells& cells);
 
   // What the library has counted. Requires: the probe is attached.
   struct Missed {
-    uint64_t counts[3];
+    uint64_t counts[kReasons];
   };
   Missed MissedSoFar() const;
 

@@ -35,6 +35,9 @@ ReturnProbeOptions Probing::OptionsFor(const FunctionCells* cells) const {
   options.saved_arguments =
       (setup_.flags & session::kFlagEvents) != 0 ? kEventArguments : 0;
   options.handlers_leave_vectors_alone = true;
+  options.filter = filter_;
+  options.max_depth = static_cast<int>(setup_.max_depth);
+  options.max_hits = setup_.max_hits;
   return options;
 }
 
@@ -67,10 +70,14 @@ void Probing::KeepCounting(Function& function) {
   cells.missed_before[0] = missed.counts[0] - shown.missed_empty;
   cells.missed_before[1] = missed.counts[1] - shown.missed_recursion;
   cells.missed_before[2] = missed.counts[2] - shown.missed_dying;
+  cells.missed_before[3] = missed.counts[3] - shown.missed_depth;
+  cells.missed_before[4] = missed.counts[4] - shown.missed_limit;
 }
 
 std::unique_ptr<Segment> Probing::Probe() {
   auto segment = std::make_unique<Segment>(count_);
+  const std::string note = ChooseAgain();
+  if (!note.empty()) segment->SetWarning(note);
   scanner_.Scan(*segment);
   std::vector<Segment::Entry> found = std::move(segment->entries());
   segment->entries().clear();
@@ -115,6 +122,25 @@ std::unique_ptr<Segment> Probing::Probe() {
   return nullptr;
 }
 
+// The filter as of now, for probes to come and for those that are there. Says
+// what the callers name that is not there.
+std::string Probing::ChooseAgain() {
+  std::string note;
+  CallFilter filter = choice_.Make(&note);
+  if (filter.threads == filter_.threads &&
+      filter.except_threads == filter_.except_threads &&
+      filter.callers == filter_.callers) {
+    return "";
+  }
+  filter_ = std::move(filter);
+  for (auto& function : functions_) {
+    if (function->probe != nullptr) {
+      function->probe->SetFilter(filter_).IgnoreError();
+    }
+  }
+  return note;
+}
+
 int Probing::Publish(std::unique_ptr<Segment> segment) {
   int descriptor = -1;
   if (!segment->Map(setup_.cpus, &descriptor)) return -1;
@@ -155,6 +181,7 @@ void Probing::DropGone() {
 }
 
 void Probing::StartCountingAnew() {
+  ChooseAgain();
   for (auto& function : functions_) {
     if (function->probe != nullptr) KeepCounting(*function);
   }

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "agent/call_choice.h"
 #include "agent/handlers.h"
 #include "agent/scan.h"
 #include "agent/segment.h"
@@ -29,6 +30,11 @@ class Probing {
     return scanner_.ParsePatterns(texts, setup_.patterns_size);
   }
 
+  // Which calls of the functions are meant.
+  void ParseChoice(const char* texts) {
+    choice_ = CallChoice(texts, setup_.callers_size, setup_.threads_size);
+  }
+
   // Probes what matches in modules that are new, and probes again what came
   // back. What is found for the first time gets a segment: unmapped, or null
   // when there is nothing to tell.
@@ -44,7 +50,8 @@ class Probing {
   // Brings the missed calls in the segments up to date.
   void StoreMissed();
 
-  // In a forked child, whose segments are new: only what it misses itself.
+  // In a forked child, whose segments are new: only what it misses itself. Its
+  // one thread is its main one.
   void StartCountingAnew();
 
   // All published segments.
@@ -61,6 +68,7 @@ class Probing {
     std::unique_ptr<ReturnProbe> probe;
   };
 
+  std::string ChooseAgain();
   ReturnProbeOptions OptionsFor(const FunctionCells* cells) const;
   Function* FunctionFor(const Segment& segment, const Segment::Entry& entry);
   static void KeepCounting(Function& function);
@@ -69,6 +77,8 @@ class Probing {
 
   session::Setup setup_;
   Scanner scanner_;
+  CallChoice choice_;
+  CallFilter filter_;
   std::vector<std::unique_ptr<Segment>> segments_;
   std::vector<std::unique_ptr<Function>> functions_;
   std::unordered_map<std::string, Function*> gone_;

@@ -121,6 +121,8 @@ bool Segment::MapAgain(int* descriptor) {
     records_of_child[i].missed_empty = 0;
     records_of_child[i].missed_recursion = 0;
     records_of_child[i].missed_dying = 0;
+    records_of_child[i].missed_depth = 0;
+    records_of_child[i].missed_limit = 0;
   }
   return true;
 }

@@ -13,7 +13,7 @@
 // forked child (kForked):
 //
 //   agent: Hello                          command: Setup + patterns
-//                                                 + options
+//                                                 + options + choice
 //   agent: Announcement + descriptor ...  (a segment, or an event ring)
 //   agent: Announcement{kDone}            command: Verdict
 //
@@ -43,8 +43,10 @@ enum Flag : uint32_t {
   kFlagCycleCounter = 16,  // the time stamp counter is a clock
 };
 
-// Followed by the patterns, each ended by a NUL, and by the options that are
-// not at their default, written as in RETPROBE_OPTIONS and ended by a NUL.
+// Followed by the patterns, each ended by a NUL; by the options that are not at
+// their default, written as in RETPROBE_OPTIONS and ended by a NUL; and by
+// which calls are meant: callers as CodeSet::Find has them, and threads, "main"
+// or an id, behind a '!' if it is not meant, each ended by a NUL.
 struct Setup {
   uint32_t magic;
   uint32_t version;
@@ -54,7 +56,10 @@ struct Setup {
   uint32_t patterns_size;
   uint32_t ring_capacity;  // events per CPU, a power of two
   uint32_t options_size;
-  uint32_t reserved;
+  uint32_t callers_size;
+  uint32_t threads_size;
+  uint32_t max_depth;  // as in ReturnProbeOptions
+  uint64_t max_hits;
 };
 
 enum class AnnouncementKind : uint32_t { kSegment = 1, kRing = 2, kDone = 3 };
@@ -106,6 +111,8 @@ struct FunctionRecord {
   uint64_t missed_empty;
   uint64_t missed_recursion;
   uint64_t missed_dying;
+  uint64_t missed_depth;
+  uint64_t missed_limit;
 };
 
 // What became of a pattern in this segment.

@@ -9,6 +9,7 @@ std::string GeneralHelp() {
 
 Usage: retprobe trace -e PATTERN... [OPTION...] [--] PROGRAM [ARGUMENT...]
        retprobe list PATTERN... -- PROGRAM [ARGUMENT...]
+       retprobe list --attached PID
        retprobe usl [OPTION...] FILE
        retprobe config [OPTION...]
        retprobe --version
@@ -63,6 +64,16 @@ status are its own.
                         how it ended. With --json: one JSON object a line
       --follow          trace children too, forked or executed (the environment
                         keeps LD_PRELOAD for them)
+      --tid LIST        only calls of these threads: main (the first one) or
+                        numbers, separated by commas
+      --not-tid LIST    no calls of these threads
+      --caller CODE     only calls from there: module:function as a PATTERN,
+                        "module:*" (all of its code) or 0xFIRST-0xLAST; may be
+                        repeated
+      --depth N         recursion to N activations of a function in a thread;
+                        deeper calls count as missed
+      --limit N         the first N calls of each function; later ones count as
+                        missed
       --live            draw the table while the program runs (on a terminal)
       --no-live         never. Without either: if standard error is a terminal
                         and the program's standard output is not
@@ -81,12 +92,18 @@ retprobe config --help.
 
 std::string ListHelp() {
   return absl::StrCat(
-      R"(Usage: retprobe list PATTERN... -- PROGRAM [ARGUMENT...]
+      R"(Usage: retprobe list [OPTION...] PATTERN... -- PROGRAM [ARGUMENT...]
+       retprobe list --attached PID [OPTION...]
 
 Shows what `retprobe trace` would probe in the program as it is at the start of
 main, and why a function cannot be probed. The program's main does not run.
+With --attached: what is probed in a program that retprobe trace is running,
+and what has been counted so far.
 
   -e, --probe PATTERN   same as PATTERN
+      --refused         only what cannot be probed, and why
+      --attached PID    look into this process; needs no privileges for one of
+                        one's own while its retprobe runs
   -o, --output FILE     write to FILE instead of standard output
       --json            in JSON
       --reach           instead, how much of each module: functions of 5 bytes
@@ -99,8 +116,13 @@ to see: it returns twice or never (setjmp, exit), asks who called it (dlsym) or
 switches stacks.
 )",
       kPatterns, R"(
-Exit status: 0 when there is something to probe; else as for trace: 125, 126,
-127, 2.
+Columns of --attached: state (probed; refused; gone with its module); calls;
+those under way; calls missed for want of an instance, in a handler, while a
+probe was detached, deeper than --depth, after --limit.
+
+Exit status: 0 when there is something to probe (with --refused: when a function
+matches; with --attached: when the process is probed); else as for trace: 125,
+126, 127, 2.
 )");
 }
 

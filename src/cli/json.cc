@@ -13,18 +13,6 @@
 namespace retprobe::cli {
 namespace {
 
-const char* StateName(session::FunctionState state) {
-  switch (state) {
-    case session::FunctionState::kProbed:
-      return "probed";
-    case session::FunctionState::kGone:
-      return "gone";
-    case session::FunctionState::kRefused:
-      break;
-  }
-  return "refused";
-}
-
 // [lowest value, count] of the buckets that are not empty.
 std::string Histogram(const FunctionReport& function) {
   std::vector<std::string> buckets;
@@ -57,7 +45,10 @@ std::string FunctionJson(const FunctionReport& function) {
   absl::StrAppend(&text, ",\"missed\":", function.missed(),
                   ",\"missed_empty\":", function.missed_empty,
                   ",\"missed_recursion\":", function.missed_recursion,
-                  ",\"missed_dying\":", function.missed_dying);
+                  ",\"missed_dying\":", function.missed_dying,
+                  ",\"missed_depth\":", function.missed_depth);
+  absl::StrAppend(&text, ",\"missed_limit\":", function.missed_limit,
+                  ",\"under_way\":", function.under_way());
   absl::StrAppend(&text, ",\"total_ns\":", function.total,
                   ",\"mean_ns\":", function.mean(),
                   ",\"min_ns\":", function.shortest,
@@ -129,6 +120,13 @@ std::string JsonString(absl::string_view text) {
   return result + "\"";
 }
 
+std::string ChoiceJson(const Report& report) {
+  return absl::StrCat("{\"threads\":", Strings(report.threads),
+                      ",\"callers\":", Strings(report.callers),
+                      ",\"depth\":", report.depth, ",\"limit\":", report.limit,
+                      "}");
+}
+
 std::string RenderJson(const Report& report, bool pretty) {
   const char* separator = pretty ? ",\n" : ",";
   const char* line = pretty ? "\n" : "";
@@ -151,6 +149,7 @@ std::string RenderJson(const Report& report, bool pretty) {
       absl::StrCat("\"patterns\":[", absl::StrJoin(patterns, separator), "],",
                    line, "\"processes\":[", absl::StrJoin(processes, separator),
                    "],", line),
+      "\"only\":", ChoiceJson(report), ",",
       "\"errors\":", Strings(report.errors),
       ",\"warnings\":", Strings(report.warnings), "}\n");
 }

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "absl/types/span.h"
+#include "cli/attached.h"
 #include "cli/config_command.h"
 #include "cli/options.h"
 #include "cli/output.h"
@@ -32,8 +33,10 @@ int main(int argc, char** argv) {
       return WriteAll(STDOUT_FILENO, "retprobe " RETPROBE_VERSION_STRING "\n")
                  ? 0
                  : 125;
-    case Command::kTrace:
     case Command::kList:
+      if (options->attached != 0) return RunAttached(*options);
+      return Run(*options);
+    case Command::kTrace:
       return Run(*options);
   }
 }

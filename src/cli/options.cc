@@ -4,10 +4,14 @@
 #include <utility>
 
 #include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 
 namespace retprobe::cli {
 namespace {
+
+constexpr uint64_t kMaxDepth = 65535;  // ReturnProbeOptions::max_depth
 
 // Reads one command's arguments from left to right.
 class Reader {
@@ -29,14 +33,14 @@ class Reader {
   absl::StatusOr<bool> TakeValue(absl::string_view letter,
                                  absl::string_view word, std::string* value) {
     absl::string_view argument = Peek();
-    if (argument == letter || argument == word) {
+    if (argument == word || (!letter.empty() && argument == letter)) {
       Take();
       if (AtEnd()) return Error(absl::StrCat(argument, " wants a value"));
       *value = Take();
     } else if (absl::StartsWith(argument, absl::StrCat(word, "="))) {
       *value = std::string(argument.substr(word.size() + 1));
       Take();
-    } else if (absl::StartsWith(argument, letter) &&
+    } else if (!letter.empty() && absl::StartsWith(argument, letter) &&
                !absl::StartsWith(argument, "--")) {
       *value = std::string(argument.substr(letter.size()));
       Take();
@@ -64,6 +68,8 @@ bool TakeFlag(Reader& reader, bool trace, Options& options) {
     options.json = true;
   } else if (flag == "--reach" && !trace) {
     options.reach = true;
+  } else if (flag == "--refused" && !trace) {
+    options.refused = true;
   } else if (flag == "--events" && trace) {
     options.events = true;
   } else if (flag == "--follow" && trace) {
@@ -79,8 +85,82 @@ bool TakeFlag(Reader& reader, bool trace, Options& options) {
   return true;
 }
 
+absl::Status AddThreads(const Reader& reader, absl::string_view list,
+                        absl::string_view sign,
+                        std::vector<std::string>& threads) {
+  for (const absl::string_view thread : absl::StrSplit(list, ',')) {
+    int id = 0;
+    if (thread != "main" && (!absl::SimpleAtoi(thread, &id) || id <= 0)) {
+      return reader.Error(absl::StrCat(
+          "'", thread, "' is no thread; expected main or a number from 1"));
+    }
+    threads.push_back(absl::StrCat(sign, thread));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<uint64_t> ParseCount(const Reader& reader,
+                                    absl::string_view option,
+                                    absl::string_view text, uint64_t most) {
+  uint64_t count = 0;
+  if (!absl::SimpleAtoi(text, &count) || count < 1 || count > most) {
+    return reader.Error(
+        absl::StrCat(option, " is '", text, "'; expected 1 .. ", most));
+  }
+  return count;
+}
+
+// Takes an option that says which calls are meant.
+absl::StatusOr<bool> TakeChoice(Reader& reader, Options& options) {
+  std::string value;
+  for (const absl::string_view word :
+       {"--tid", "--not-tid", "--caller", "--depth", "--limit"}) {
+    const auto taken = reader.TakeValue("", word, &value);
+    if (!taken.ok()) return taken;
+    if (!*taken) continue;
+    if (word == "--caller") {
+      options.callers.push_back(value);
+    } else if (word == "--depth" || word == "--limit") {
+      const bool depth = word == "--depth";
+      const auto count =
+          ParseCount(reader, word, value, depth ? kMaxDepth : UINT64_MAX);
+      if (!count.ok()) return count.status();
+      if (depth) {
+        options.depth = static_cast<uint32_t>(*count);
+      } else {
+        options.limit = *count;
+      }
+    } else {
+      const absl::Status added = AddThreads(
+          reader, value, word == "--tid" ? "" : "!", options.threads);
+      if (!added.ok()) return added;
+    }
+    return true;
+  }
+  return false;
+}
+
+absl::StatusOr<bool> TakeAttached(Reader& reader, Options& options) {
+  std::string value;
+  const auto taken = reader.TakeValue("", "--attached", &value);
+  if (!taken.ok() || !*taken) return taken;
+  if (!absl::SimpleAtoi(value, &options.attached) || options.attached < 1) {
+    return reader.Error(absl::StrCat("--attached is '", value,
+                                     "'; expected the id of a process"));
+  }
+  return true;
+}
+
 absl::StatusOr<bool> TakeOption(Reader& reader, bool trace, Options& options) {
   if (TakeFlag(reader, trace, options)) return true;
+  if (trace) {
+    const auto taken = TakeChoice(reader, options);
+    if (!taken.ok() || *taken) return taken;
+  }
+  if (!trace) {
+    const auto taken = TakeAttached(reader, options);
+    if (!taken.ok() || *taken) return taken;
+  }
   std::string pattern;
   auto taken = reader.TakeValue("-e", "--probe", &pattern);
   if (!taken.ok()) return taken;
@@ -92,6 +172,11 @@ absl::StatusOr<bool> TakeOption(Reader& reader, bool trace, Options& options) {
 }
 
 absl::Status CheckComplete(const Reader& reader, const Options& options) {
+  if (options.attached != 0) {
+    return options.patterns.empty() && options.program.empty()
+               ? absl::OkStatus()
+               : reader.Error("--attached goes without patterns and program");
+  }
   if (options.patterns.empty()) {
     return reader.Error("no pattern: what shall be probed?");
   }

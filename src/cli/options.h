@@ -2,6 +2,7 @@
 #ifndef RETPROBE_CLI_OPTIONS_H_
 #define RETPROBE_CLI_OPTIONS_H_
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -22,7 +23,15 @@ struct Options {
   bool reach = false;  // list: how much of each module
   bool events = false;
   bool follow = false;
+  bool refused = false;  // of list: only what cannot be probed
+  int attached = 0;      // of list: the process to look into; 0: none
   LiveWish live = LiveWish::kAutomatic;
+
+  // Which calls are meant.
+  std::vector<std::string> threads;  // "main" or an id, '!' before: not these
+  std::vector<std::string> callers;  // as CodeSet::Find has them
+  uint32_t depth = 0;                // 0: any
+  uint64_t limit = 0;                // calls of each function; 0: any
   std::vector<std::string> program;  // and its arguments
 };
 

@@ -34,6 +34,8 @@ void FunctionReport::Add(const FunctionReport& other) {
   missed_empty += other.missed_empty;
   missed_recursion += other.missed_recursion;
   missed_dying += other.missed_dying;
+  missed_depth += other.missed_depth;
+  missed_limit += other.missed_limit;
   total += other.total;
   lost_events += other.lost_events;
   longest = std::max(longest, other.longest);
@@ -68,6 +70,24 @@ std::string HowProbed(const FunctionReport& function) {
   return absl::StrCat(
       (function.traits & session::kTraitTrap) != 0 ? "int3" : "jump",
       (function.traits & session::kTraitEntryOnly) != 0 ? ", entry only" : "");
+}
+
+void KeepRefused(Report& report) {
+  std::erase_if(report.functions, [](const auto& entry) {
+    return entry.second.state != session::FunctionState::kRefused;
+  });
+}
+
+const char* StateName(session::FunctionState state) {
+  switch (state) {
+    case session::FunctionState::kProbed:
+      return "probed";
+    case session::FunctionState::kGone:
+      return "gone";
+    case session::FunctionState::kRefused:
+      break;
+  }
+  return "refused";
 }
 
 std::string DisplayName(const std::string& module, const std::string& name) {

@@ -27,6 +27,8 @@ struct FunctionReport {
   uint64_t missed_empty = 0;
   uint64_t missed_recursion = 0;
   uint64_t missed_dying = 0;
+  uint64_t missed_depth = 0;
+  uint64_t missed_limit = 0;
   uint64_t total = 0;     // ns, of the calls that ended with a known end
   uint64_t shortest = 0;  // ns
   uint64_t longest = 0;   // ns
@@ -34,10 +36,15 @@ struct FunctionReport {
   std::vector<uint64_t> buckets;  // empty, or histogram::kBuckets
 
   uint64_t missed() const {
-    return missed_empty + missed_recursion + missed_dying;
+    return missed_empty + missed_recursion + missed_dying + missed_depth +
+           missed_limit;
   }
   uint64_t timed() const;  // calls that are in the histogram
   uint64_t returned() const { return timed() - unwound; }
+  uint64_t under_way() const {  // or lost with a process
+    const uint64_t ended = timed() + abandoned;
+    return calls > ended ? calls - ended : 0;
+  }
   uint64_t mean() const { return timed() == 0 ? 0 : total / timed(); }
   uint64_t Percentile(uint32_t percent) const;
   void Add(const FunctionReport& other);
@@ -92,6 +99,12 @@ struct Report {
   uint64_t instances = 0;
   Reach reach;
 
+  // Which calls were meant, as in Options; empty and 0: all.
+  std::vector<std::string> threads;
+  std::vector<std::string> callers;
+  uint32_t depth = 0;
+  uint64_t limit = 0;
+
   void Add(const FunctionReport& function);
   bool matched_anything() const;
   uint64_t probed() const;
@@ -104,8 +117,18 @@ std::string RenderTable(const Report& report, size_t rows);
 // One object; `pretty`: a function a line.
 std::string RenderJson(const Report& report, bool pretty);
 
-// What `retprobe list` says, and `retprobe list --reach`.
-std::string RenderList(const Report& report);
+// Leaves the refused functions alone, for `retprobe list --refused`.
+void KeepRefused(Report& report);
+
+// What `retprobe list` says, and `retprobe list --reach`; `refused_only`: after
+// KeepRefused.
+std::string RenderList(const Report& report, bool refused_only);
+
+// What `retprobe list --attached` says.
+std::string RenderAttached(const Report& report);
+
+// "probed", "gone" or "refused".
+const char* StateName(session::FunctionState state);
 
 // "jump", "int3", "jump, entry only", "int3, entry only".
 std::string HowProbed(const FunctionReport& function);

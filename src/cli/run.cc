@@ -55,6 +55,7 @@ class Runner {
   bool WriteEvents();
   int Finish(int wait_status);
   void ComplainAbout(const Report& report) const;
+  void Restrict(Report& report) const;
   void WriteReport(const Report& report) const;
 
   const Options& options_;
@@ -76,6 +77,13 @@ absl::Status Runner::CheckPatterns() const {
     if (!pattern.ok()) {
       return absl::InvalidArgumentError(
           absl::StrCat("pattern '", text, "': ", pattern.status().message()));
+    }
+  }
+  for (const std::string& text : options_.callers) {
+    const absl::Status right = CheckCodeText(text);
+    if (!right.ok()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("--caller: ", right.message()));
     }
   }
   return absl::OkStatus();
@@ -100,8 +108,11 @@ absl::Status Runner::StartServer() {
       (clock_.uses_cycle_counter() ? uint32_t{session::kFlagCycleCounter} : 0);
   setup.cpus = static_cast<uint32_t>(PossibleCpus());
   setup.ring_capacity = kRingCapacity;
+  setup.max_depth = options_.depth;
+  setup.max_hits = options_.limit;
   auto server = SessionServer::Create(
-      &loop_, setup, options_.patterns, config_,
+      &loop_, setup,
+      {options_.patterns, config_, options_.callers, options_.threads},
       [this](const Process& process) { return Judge(process); });
   if (!server.ok()) return server.status();
   server_ = *std::move(server);
@@ -198,7 +209,9 @@ void Runner::Follow() {
     const bool busy = options_.events && WriteEvents();
     loop_.RunOnce(busy ? 0 : options_.events ? 1 : kLivePeriod);
     if (live_wanted && !child_ended_ && Milliseconds() - drawn >= kLivePeriod) {
-      live.Draw(server_->Collect());
+      Report report = server_->Collect();
+      Restrict(report);
+      live.Draw(report);
       drawn = Milliseconds();
     }
   }
@@ -234,6 +247,14 @@ void Runner::ComplainAbout(const Report& report) const {
   }
 }
 
+// Says which calls were meant.
+void Runner::Restrict(Report& report) const {
+  report.threads = options_.threads;
+  report.callers = options_.callers;
+  report.depth = options_.depth;
+  report.limit = options_.limit;
+}
+
 void Runner::WriteReport(const Report& report) const {
   if (options_.reach) {
     WriteAll(output_.get(),
@@ -242,19 +263,22 @@ void Runner::WriteReport(const Report& report) const {
     std::string text = RenderJson(report, !options_.events);
     WriteAll(output_.get(), text);
   } else if (list()) {
-    WriteAll(output_.get(), RenderList(report));
+    WriteAll(output_.get(), RenderList(report, options_.refused));
   } else {
     WriteAll(output_.get(), RenderTable(report, 0));
   }
 }
 
 int Runner::Finish(int wait_status) {
-  const Report report = server_->Collect();
+  Report report = server_->Collect();
+  Restrict(report);
   const bool nothing = report.probed() == 0;
   if (list()) {
-    ComplainAbout(report);
-    if (report.matched_anything()) WriteReport(report);
-    return nothing ? 125 : 0;
+    const bool matched = report.matched_anything();
+    if (options_.refused) KeepRefused(report);
+    if (!options_.refused || !matched) ComplainAbout(report);
+    if (matched) WriteReport(report);
+    return (options_.refused ? !matched : nothing) ? 125 : 0;
   }
   if (!nothing) WriteReport(report);
   ComplainAbout(report);

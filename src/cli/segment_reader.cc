@@ -159,6 +159,8 @@ std::vector<FunctionReport> SegmentReader::ReadFunctions() const {
     to.missed_empty = from.missed_empty;
     to.missed_recursion = from.missed_recursion;
     to.missed_dying = from.missed_dying;
+    to.missed_depth = from.missed_depth;
+    to.missed_limit = from.missed_limit;
   }
   if (functions.empty()) return functions;
   for (uint32_t cpu = 0; cpu < header_.cpus; ++cpu) AddCpu(cpu, functions);

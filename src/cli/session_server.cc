@@ -52,19 +52,24 @@ ssize_t ReceiveMessage(int socket, void* buffer, size_t size, UniqueFd* file) {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<SessionServer>> SessionServer::Create(
-    EventLoop* loop, const session::Setup& setup,
-    const std::vector<std::string>& patterns, const std::string& options,
+    EventLoop* loop, const session::Setup& setup, const Wishes& wishes,
     Judge judge) {
   std::unique_ptr<SessionServer> server(
       new SessionServer(loop, setup, std::move(judge)));
-  for (const std::string& pattern : patterns) {
-    server->patterns_.append(pattern.c_str(), pattern.size() + 1);
+  const auto append = [&](const std::vector<std::string>& texts) {
+    const size_t before = server->wishes_.size();
+    for (const std::string& text : texts) {
+      server->wishes_.append(text.c_str(), text.size() + 1);
+    }
+    return static_cast<uint32_t>(server->wishes_.size() - before);
+  };
+  server->setup_.patterns_size = append(wishes.patterns);
+  server->setup_.options_size = append({wishes.options});
+  server->setup_.callers_size = append(wishes.callers);
+  server->setup_.threads_size = append(wishes.threads);
+  for (const std::string& pattern : wishes.patterns) {
     server->finished_.patterns.push_back({pattern, 0, false, ""});
   }
-  server->setup_.patterns_size =
-      static_cast<uint32_t>(server->patterns_.size());
-  server->options_.assign(options.c_str(), options.size() + 1);
-  server->setup_.options_size = static_cast<uint32_t>(server->options_.size());
   const absl::Status listening = server->Listen();
   if (!listening.ok()) return listening;
   return server;
@@ -154,7 +159,7 @@ bool SessionServer::HandleHello(Connection& connection, const Hello& hello) {
   connection.process->pidfd = UniqueFd(
       static_cast<int>(syscall(SYS_pidfd_open, connection.process->pid, 0)));
   std::string answer(reinterpret_cast<const char*>(&setup_), sizeof(setup_));
-  if (hello.kind == HelloKind::kStart) answer += patterns_ + options_;
+  if (hello.kind == HelloKind::kStart) answer += wishes_;
   return send(connection.socket.get(), answer.data(), answer.size(),
               MSG_NOSIGNAL) == static_cast<ssize_t>(answer.size());
 }

@@ -34,10 +34,15 @@ class SessionServer {
   // Decides, when an image has told what it can probe, whether it may go on.
   using Judge = std::function<bool(const Process& process)>;
 
-  // `options` is what the configuration sets.
+  // What is to be probed, as it is sent.
+  struct Wishes {
+    std::vector<std::string> patterns;
+    std::string options;  // what the configuration sets
+    std::vector<std::string> callers;
+    std::vector<std::string> threads;
+  };
   static absl::StatusOr<std::unique_ptr<SessionServer>> Create(
-      EventLoop* loop, const session::Setup& setup,
-      const std::vector<std::string>& patterns, const std::string& options,
+      EventLoop* loop, const session::Setup& setup, const Wishes& wishes,
       Judge judge);
   ~SessionServer();
 
@@ -48,6 +53,9 @@ class SessionServer {
   void set_prepare(std::function<void(session::Setup&)> prepare) {
     prepare_ = std::move(prepare);
   }
+
+  // What the segments of `process` hold.
+  static void AddTo(Report& report, const Process& process);
 
   // All that is known so far, finished processes included.
   Report Collect() const;
@@ -76,12 +84,9 @@ class SessionServer {
   void Complete(Connection& connection);
   void AddProcess(std::unique_ptr<Process> process);
   void Finish(Process* process);
-  static void AddTo(Report& report, const Process& process);
-
   EventLoop* loop_;
   session::Setup setup_;
-  std::string patterns_;  // as sent
-  std::string options_;   // as sent
+  std::string wishes_;  // as sent
   Judge judge_;
   std::function<void(session::Setup&)> prepare_;
   std::string directory_;

@@ -5,6 +5,8 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/strip.h"
 #include "cli/report.h"
 
 namespace retprobe::cli {
@@ -48,6 +50,7 @@ std::string HumanCount(uint64_t count) {
 struct Totals {
   uint64_t probed = 0, called = 0, refused = 0, calls = 0;
   uint64_t missed = 0, empty = 0, recursion = 0, dying = 0;
+  uint64_t depth = 0, limit = 0;
   uint64_t abandoned = 0, lost_events = 0;
 };
 
@@ -62,10 +65,18 @@ Totals SumUp(const Report& report) {
     totals.empty += function.missed_empty;
     totals.recursion += function.missed_recursion;
     totals.dying += function.missed_dying;
+    totals.depth += function.missed_depth;
+    totals.limit += function.missed_limit;
     totals.abandoned += function.abandoned;
     totals.lost_events += function.lost_events;
   }
   return totals;
+}
+
+// "main", or "not main".
+void AppendThread(std::string* text, absl::string_view thread) {
+  const bool except = absl::ConsumePrefix(&thread, "!");
+  absl::StrAppend(text, except ? "not " : "", thread);
 }
 
 std::string TotalsLine(const Report& report, const Totals& totals) {
@@ -73,7 +84,15 @@ std::string TotalsLine(const Report& report, const Totals& totals) {
                                   HumanCount(totals.missed), " missed");
   if (totals.missed != 0) {
     absl::StrAppend(&line, " (no instance ", totals.empty, ", in a handler ",
-                    totals.recursion, ", detaching ", totals.dying, ")");
+                    totals.recursion, ", detaching ", totals.dying);
+    if (totals.depth != 0) {
+      absl::StrAppend(&line, ", deeper than ", report.depth, " ", totals.depth);
+    }
+    if (totals.limit != 0) {
+      absl::StrAppend(&line, ", after the first ", report.limit, " ",
+                      totals.limit);
+    }
+    absl::StrAppend(&line, ")");
   }
   absl::StrAppend(&line, "; ", totals.probed, " functions probed, ",
                   totals.called, " of them called");
@@ -89,6 +108,14 @@ std::string TotalsLine(const Report& report, const Totals& totals) {
   }
   if (totals.lost_events != 0) {
     absl::StrAppend(&line, "; ", totals.lost_events, " events lost");
+  }
+  if (!report.threads.empty()) {
+    absl::StrAppend(&line, "; only threads ",
+                    absl::StrJoin(report.threads, ", ", AppendThread));
+  }
+  if (!report.callers.empty()) {
+    absl::StrAppend(&line, "; only callers ",
+                    absl::StrJoin(report.callers, ", "));
   }
   return line + "\n";
 }
@@ -146,7 +173,27 @@ std::string RenderTable(const Report& report, size_t rows) {
   return Align(lines) + TotalsLine(report, totals);
 }
 
-std::string RenderList(const Report& report) {
+std::string RenderAttached(const Report& report) {
+  std::vector<Cells> lines = {{"state", "calls", "under way", "no instance",
+                               "in a handler", "detaching", "too deep",
+                               "too late", "function"}};
+  for (const auto& [key, function] : report.functions) {
+    Cells cells = {StateName(function.state)};
+    for (const uint64_t count :
+         {function.calls, function.under_way(), function.missed_empty,
+          function.missed_recursion, function.missed_dying,
+          function.missed_depth, function.missed_limit}) {
+      cells.push_back(HumanCount(count));
+    }
+    std::string name = DisplayName(function.module, function.name);
+    if (!function.reason.empty()) absl::StrAppend(&name, ": ", function.reason);
+    cells.push_back(std::move(name));
+    lines.push_back(std::move(cells));
+  }
+  return Align(lines) + TotalsLine(report, SumUp(report));
+}
+
+std::string RenderList(const Report& report, bool refused_only) {
   std::string text;
   uint64_t refused = 0;
   for (const auto& [key, function] : report.functions) {
@@ -162,8 +209,12 @@ std::string RenderList(const Report& report) {
       ++refused;
     }
   }
-  absl::StrAppend(&text, report.probed(), " functions can be probed, ", refused,
-                  " cannot\n");
+  if (refused_only) {
+    absl::StrAppend(&text, refused, " functions cannot be probed\n");
+  } else {
+    absl::StrAppend(&text, report.probed(), " functions can be probed, ",
+                    refused, " cannot\n");
+  }
   return text;
 }
 

@@ -69,6 +69,14 @@ CodeSet CodeSet::operator|(const CodeSet& other) const {
   return CodeSet(std::move(all));
 }
 
+bool CodeSet::operator==(const CodeSet& other) const {
+  return std::equal(ranges().begin(), ranges().end(), other.ranges().begin(),
+                    other.ranges().end(),
+                    [](const AddressRange& a, const AddressRange& b) {
+                      return a.begin == b.begin && a.end == b.end;
+                    });
+}
+
 bool CodeSet::Contains(uintptr_t address) const {
   return std::any_of(ranges().begin(), ranges().end(),
                      [address](const AddressRange& range) {

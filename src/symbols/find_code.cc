@@ -47,6 +47,11 @@ void AddFunction(const Function& function, std::vector<AddressRange>& ranges) {
 
 }  // namespace
 
+absl::Status CheckCodeText(absl::string_view text) {
+  return absl::StartsWith(text, "0x") ? ParseRange(text).status()
+                                      : Pattern::Parse(text).status();
+}
+
 absl::StatusOr<std::vector<AddressRange>> FindCode(absl::string_view text) {
   if (absl::StartsWith(text, "0x")) return ParseRange(text);
   const absl::StatusOr<Pattern> pattern = Pattern::Parse(text);

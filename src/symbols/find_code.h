@@ -13,6 +13,9 @@ namespace retprobe {
 // What CodeSet::Find (retprobe/call_filter.h) finds, in no order.
 absl::StatusOr<std::vector<AddressRange>> FindCode(absl::string_view text);
 
+// Whether it could find anything. Errors: kInvalidArgument.
+absl::Status CheckCodeText(absl::string_view text);
+
 }  // namespace retprobe
 
 #endif  // RETPROBE_SYMBOLS_FIND_CODE_H_
