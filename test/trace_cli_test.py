@@ -4,6 +4,7 @@
 import json
 import os
 import pathlib
+import resource
 import shutil
 import signal
 import stat
@@ -22,6 +23,19 @@ SAMPLE = os.environ["RETPROBE_SAMPLE"]
 STATIC = os.environ["RETPROBE_SAMPLE_STATIC"]
 PLUGIN = os.environ["RETPROBE_SAMPLE_PLUGIN"]
 ADD = "trace_sample:sample_add"
+
+# Makes a system call fail with EPERM (a seccomp filter), then executes.
+SYSTEM_CALL_REFUSED = """
+import ctypes, os, struct, sys
+code = [(0x20, 0, 0, 0), (0x15, 0, 1, {call}), (6, 0, 0, 0x50001),
+        (6, 0, 0, 0x7fff0000)]
+code = ctypes.create_string_buffer(
+    b"".join(struct.pack("<HBBI", *line) for line in code))
+program = struct.pack("<HxxxxxxQ", 4, ctypes.addressof(code))
+libc = ctypes.CDLL(None, use_errno=True)
+assert libc.prctl(38, 1, 0, 0, 0) == 0 and libc.prctl(22, 2, program) == 0
+os.execv(sys.argv[1], sys.argv[1:])
+"""
 
 
 class Command(unittest.TestCase):
@@ -160,6 +174,15 @@ class Command(unittest.TestCase):
         self.complains(["trace", "-e", "libc.so.6:vfork", SAMPLE, "calls"],
                        125, "libc.so.6:vfork", "twice")
 
+    def test_a_program_whose_limits_leave_no_room(self):
+        for limit, size, word in (
+                (resource.RLIMIT_FSIZE, 100000, "limits"),
+                (resource.RLIMIT_AS, 300 << 20, "address space")):
+            self.complains(
+                ["trace", "-e", "libc.so.6:m*", SAMPLE, "calls"], 125, word,
+                preexec_fn=lambda limit=limit, size=size: resource.setrlimit(
+                    limit, (size, size)))
+
     def test_list_shows_what_would_be_probed(self):
         result = run([RETPROBE, "list", "libc.so.6:*jmp*", "vfork", ADD, "--",
                       SAMPLE, "calls"])
@@ -206,6 +229,26 @@ class Command(unittest.TestCase):
             result, report = trace([SAMPLE, "signal", str(int(number))], [ADD])
             self.assertEqual((result.status, result.err), (-number, b""))
             self.assertEqual(functions(report)["sample_add"]["calls"], 1)
+
+    def test_the_status_is_known_though_dead_children_are_ignored(self):
+        result = run([RETPROBE, "trace", "-o", "/dev/null", "-e", ADD, SAMPLE,
+                      "exit", "42"],
+                     preexec_fn=lambda: signal.signal(signal.SIGCHLD,
+                                                      signal.SIG_IGN))
+        self.assertEqual(result.status, 42)
+        for action in (signal.SIG_IGN, signal.SIG_DFL):
+            result, _ = trace(
+                ["grep", "SigIgn", "/proc/self/status"], ["libc.so.6:malloc"],
+                preexec_fn=lambda a=action: signal.signal(signal.SIGCHLD, a))
+            ignored = int(result.out.split()[1], 16) >> (signal.SIGCHLD - 1)
+            self.assertEqual(ignored & 1, action == signal.SIG_IGN)
+
+    def test_without_pidfds_the_end_is_seen(self):
+        refuse = SYSTEM_CALL_REFUSED.format(call=434)  # pidfd_open
+        result, report = trace([SAMPLE, "exit", "42"], [ADD],
+                               wrapper=[sys.executable, "-c", refuse])
+        self.assertEqual((result.status, result.err), (42, b""))
+        self.assertEqual(functions(report)["sample_add"]["calls"], 1)
 
     def test_signals_to_the_command_reach_the_program(self):
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):

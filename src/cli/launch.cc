@@ -7,7 +7,6 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -55,7 +54,7 @@ sigset_t HeldSignals() {
   sigset_t set;
   sigemptyset(&set);
   for (int signal : {SIGINT, SIGQUIT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2,
-                     SIGALRM, SIGWINCH, SIGPIPE}) {
+                     SIGALRM, SIGWINCH, SIGPIPE, SIGCHLD}) {
     sigaddset(&set, signal);
   }
   return set;
@@ -86,9 +85,12 @@ absl::StatusOr<Child> Child::Start(const Program& program,
   const sigset_t held = HeldSignals();
   sigset_t before;
   sigprocmask(SIG_BLOCK, &held, &before);
+  // Who ignores SIGCHLD is not told how a child ended.
+  const sighandler_t of_children = signal(SIGCHLD, SIG_DFL);
   Child child;
   child.pid_ = fork();
   if (child.pid_ == 0) {
+    signal(SIGCHLD, of_children);
     sigprocmask(SIG_SETMASK, &before, nullptr);
     execve(program.path.c_str(), argv.data(), envp.data());
     const int error = errno;
@@ -99,8 +101,6 @@ absl::StatusOr<Child> Child::Start(const Program& program,
     return absl::InternalError(absl::StrCat("fork: ", strerror(errno)));
   }
   writer.reset();
-  child.pidfd_ =
-      UniqueFd(static_cast<int>(syscall(SYS_pidfd_open, child.pid_, 0)));
   child.signals_ = UniqueFd(signalfd(-1, &held, SFD_CLOEXEC | SFD_NONBLOCK));
   int error;
   if (read(reader.get(), &error, sizeof(error)) == sizeof(error)) {
@@ -118,6 +118,12 @@ void Child::Forward() {
       kill(pid_, static_cast<int>(info.ssi_signo));
     }
   }
+}
+
+bool Child::Ended() const {
+  siginfo_t info = {};
+  waitid(P_PID, static_cast<id_t>(pid_), &info, WEXITED | WNOHANG | WNOWAIT);
+  return info.si_pid != 0;
 }
 
 int Child::Wait() {

@@ -29,11 +29,12 @@ class Child {
                                      const Preload& preload);
 
   int pid() const { return pid_; }
-  int pidfd() const { return pidfd_.get(); }  // readable when it has ended
-  int signal_fd() const { return signals_.get(); }  // readable for Forward
+  // Readable for Forward, and when the program has ended.
+  int signal_fd() const { return signals_.get(); }
+  bool Ended() const;
 
   // Passes on what was sent to us. What the terminal sends, it sends to the
-  // program as well. Returns the signals' last number.
+  // program as well.
   void Forward();
 
   // Waits for the end; the wait status.
@@ -41,7 +42,6 @@ class Child {
 
  private:
   int pid_ = -1;
-  UniqueFd pidfd_;
   UniqueFd signals_;
 };
 

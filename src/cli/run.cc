@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -14,6 +15,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include "base/cpu.h"
 #include "cli/event_writer.h"
 #include "cli/launch.h"
@@ -66,7 +68,6 @@ class Runner {
   std::unique_ptr<SessionServer> server_;
   std::optional<Child> child_;
   EventWriter writer_;
-  bool child_ended_ = false;
   bool judged_ = false;
   bool refused_ = false;  // the program was stopped before main
 };
@@ -158,10 +159,6 @@ absl::Status Runner::Prepare() {
     setrlimit(RLIMIT_NOFILE, &files);
   }
   loop_.Add(child_->signal_fd(), [this] { child_->Forward(); });
-  loop_.Add(child_->pidfd(), [this] {
-    child_ended_ = true;
-    loop_.Remove(child_->pidfd());
-  });
   return absl::OkStatus();
 }
 
@@ -205,10 +202,11 @@ void Runner::Follow() {
   const bool live_wanted = !list() && LiveTable::Wanted(options_);
   LiveTable live;
   uint64_t drawn = Milliseconds();
-  while (!child_ended_) {
+  while (!child_->Ended()) {
     const bool busy = options_.events && WriteEvents();
     loop_.RunOnce(busy ? 0 : options_.events ? 1 : kLivePeriod);
-    if (live_wanted && !child_ended_ && Milliseconds() - drawn >= kLivePeriod) {
+    if (live_wanted && !child_->Ended() &&
+        Milliseconds() - drawn >= kLivePeriod) {
       Report report = server_->Collect();
       Restrict(report);
       live.Draw(report);
@@ -220,6 +218,21 @@ void Runner::Follow() {
   for (int i = 0; i < 4; ++i) loop_.RunOnce(0);
   while (options_.events && WriteEvents()) {
   }
+}
+
+// A function that is refused for the reason that most are; null without any.
+const FunctionReport* MostCommonlyRefused(const Report& report) {
+  std::map<std::string, size_t> counts;
+  const FunctionReport* most = nullptr;
+  size_t count_of_most = 0;
+  for (const auto& [key, function] : report.functions) {
+    const size_t count =
+        ++counts[absl::StrReplaceAll(function.reason, {{function.name, ""}})];
+    if (count <= count_of_most) continue;
+    most = &function;
+    count_of_most = count;
+  }
+  return most;
 }
 
 void Runner::ComplainAbout(const Report& report) const {
@@ -235,16 +248,15 @@ void Runner::ComplainAbout(const Report& report) const {
                           "' matched nothing: ", pattern.note));
   }
   if (report.probed() != 0 || !report.matched_anything()) return;
-  for (const auto& [key, function] : report.functions) {
-    Complain(absl::StrCat(
-        "cannot probe ", DisplayName(function.module, function.name), ": ",
-        function.reason,
-        report.functions.size() > 1
-            ? absl::StrCat(" (and ", report.functions.size() - 1,
-                           " more that cannot be probed)")
-            : ""));
-    break;
-  }
+  const FunctionReport* example = MostCommonlyRefused(report);
+  if (example == nullptr) return;
+  Complain(
+      absl::StrCat("cannot probe ", DisplayName(example->module, example->name),
+                   ": ", example->reason,
+                   report.functions.size() > 1
+                       ? absl::StrCat(" (and ", report.functions.size() - 1,
+                                      " more that cannot be probed)")
+                       : ""));
 }
 
 // Says which calls were meant.

@@ -49,10 +49,13 @@ def run(command, **options):
                                  stderr=subprocess.PIPE, **options))
 
 
-def trace(command, patterns, *flags, report=True, **options):
-    """Returns the result and, with `report`, the JSON report."""
+def trace(command, patterns, *flags, report=True, wrapper=(), **options):
+    """Returns the result and, with `report`, the JSON report.
+
+    `wrapper`: a command that executes what its arguments say.
+    """
     with tempfile.NamedTemporaryFile(suffix=".json") as output:
-        arguments = [RETPROBE, "trace", *flags]
+        arguments = [*wrapper, RETPROBE, "trace", *flags]
         for pattern in patterns:
             arguments += ["-e", pattern]
         if report:
