@@ -221,7 +221,9 @@ bool retprobe_dispatch_entry(ReturnInstance* instance, RegisterFrame* frame) {
   }
   if ((list->flags & RETPROBE_FLAG_ENTRY_ONLY) != 0) {
     for (uint32_t i = 0; i < list->count; ++i) {
-      if ((accepted >> i & 1) != 0) retprobe::Leave(list->handlers[i].probe);
+      if ((accepted >> i & 1) == 0) continue;
+      const retprobe::Handler& handler = list->handlers[i];
+      retprobe::Leave(handler, retprobe::DataOf(instance, handler));
     }
     accepted = 0;
   }
