@@ -162,16 +162,32 @@ std::string ProgramPath() {
   return length > 0 ? std::string(path, static_cast<size_t>(length)) : "";
 }
 
+// Memory with the word that there is none for the rest: its descriptor, or -1.
+int PublishShortage() {
+  Segment segment(0);
+  segment.SetProgram(ProgramPath());
+  segment.SetError(
+      "the program's limits (RLIMIT_AS, RLIMIT_FSIZE, RLIMIT_NOFILE) leave no "
+      "room for the counters of so many functions");
+  int descriptor = -1;
+  segment.Map(g_agent->setup.cpus, &descriptor);
+  return descriptor;
+}
+
 // Everything between the command's setup and its verdict.
 void Run(Channel& channel, const char* patterns, const char* options) {
   Agent& agent = *g_agent;
   if (!SetUpLive(agent.setup)) return;
   auto segment = ProbeAtStart(patterns, options);
-  const bool fine = !segment->failed();
+  bool fine = !segment->failed();
   segment->SetProgram(ProgramPath());
   if (fine) WatchForMore(*segment);
-  const int descriptor = agent.probing.Publish(std::move(segment));
-  if (descriptor < 0) return;
+  int descriptor = agent.probing.Publish(std::move(segment));
+  if (descriptor < 0) {
+    fine = false;
+    descriptor = PublishShortage();
+    if (descriptor < 0) return;
+  }
   agent.probing.StoreMissed();
   channel.Send(AnnouncementKind::kSegment, descriptor);
   Close(descriptor);
