@@ -34,6 +34,7 @@ class Run:
         self.small = small
         self.seen = {}  # name: text; what must be the same
         self.reports = []  # of traced commands
+        self.started = []
         self.cost = None  # processor time, or seconds per request
         self.per_request = False
         shutil.rmtree(self.work, ignore_errors=True)
@@ -70,9 +71,18 @@ class Run:
         """A process, in a group of its own, that `finish` takes."""
         options.setdefault("cwd", self.work)
         options.setdefault("stdin", subprocess.DEVNULL)
-        return subprocess.Popen(command, stdout=subprocess.PIPE,
-                                stderr=subprocess.PIPE, env=self.env,
-                                start_new_session=True, **options)
+        process = subprocess.Popen(command, stdout=subprocess.PIPE,
+                                   stderr=subprocess.PIPE, env=self.env,
+                                   start_new_session=True, **options)
+        self.started.append(process)
+        return process
+
+    def end(self):
+        """No process of ours goes on, whatever went wrong."""
+        for process in self.started:
+            if process.returncode is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.communicate()
 
     def note_end(self, name, status, out, err):
         self.note(f"{name}: exit status", str(status))
@@ -151,9 +161,7 @@ def finish(process, seconds=SECONDS):
     try:
         out, err = process.communicate(timeout=seconds)
         return process.returncode, out, err
-    except BaseException as error:
+    except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         out, err = process.communicate()
-        if isinstance(error, subprocess.TimeoutExpired):
-            return f"still running after {seconds} s", out, err
-        raise
+        return f"still running after {seconds} s", out, err

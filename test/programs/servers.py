@@ -27,7 +27,6 @@ def await_answer(process, ask):
             return ask()
         except OSError:
             if process.poll() is not None or time.monotonic() > end:
-                os.killpg(process.pid, signal.SIGKILL)
                 raise
             time.sleep(0.05)
 

@@ -34,6 +34,8 @@ def attempt(workload, run):
         workload.work(run)
     except Exception as error:  # e.g. a server that does not start
         run.note("the run", f"{type(error).__name__}: {error}")
+    finally:
+        run.end()
 
 
 def compare(workload, folder, options):
@@ -112,10 +114,11 @@ def line(cells):
 def show(row):
     print(line(cell(row) for _, _, cell in COLUMNS), flush=True)
     for difference in row["differences"]:
+        print(f"  {difference['what']}:")
         for text in difference["lines"]:
             print(f"    {text}")
     for complaint in row["complaints"][:LINES]:
-        print(f"    {complaint}")
+        print(f"  {complaint}")
 
 
 def parse(arguments):
