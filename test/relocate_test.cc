@@ -109,6 +109,11 @@ TEST_CASE("what cannot be moved is refused") {
         "has an eip-relative operand at +0");
   CHECK(Reason(Displace({0x50, 0x90, 0xff, 0x54, 0x24, 0x08})) ==
         "has a call through its stack at +2");
+  CHECK(Reason(Displace({0x48, 0x89, 0xc8, 0xff, 0xd4})) ==
+        "has a call through its stack at +3");
+  // call *%r12, call *8(%r12)
+  CHECK(Displace({0x48, 0x89, 0xc8, 0x41, 0xff, 0xd4}).ok());
+  CHECK(Displace({0x41, 0xff, 0x54, 0x24, 0x08}).ok());
   CHECK(Reason(Displace({0xff, 0x1d, 0, 0, 0, 0})) == "has a far call at +0");
   EntryBounds shadow;
   shadow.shadow_stack = true;

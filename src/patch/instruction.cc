@@ -64,11 +64,12 @@ void ReadMemoryOperand(const ZydisDecodedInstruction& decoded,
   if (!(decoded.attributes & ZYDIS_ATTRIB_HAS_MODRM)) return;
   const auto& modrm = decoded.raw.modrm;
   result->modrm = modrm.offset;
-  if (modrm.mod == 3) return;
-  if (modrm.rm == 4) {
-    // Bit 3 of the base register comes from the prefix; r12 is taken for rsp
-    // here, which matters only to an indirect call through it.
-    result->uses_stack_pointer = decoded.raw.sib.base == 4;
+  // Bit 3 of the register comes from the prefix: with it r12, without it rsp.
+  const bool extended = decoded.raw.rex.B != 0;
+  if (modrm.mod == 3) {
+    result->uses_stack_pointer = modrm.rm == 4 && !extended;
+  } else if (modrm.rm == 4) {
+    result->uses_stack_pointer = decoded.raw.sib.base == 4 && !extended;
   } else if (modrm.mod == 0 && modrm.rm == 5 && decoded.raw.disp.size == 32) {
     result->displacement = decoded.raw.disp.offset;
     result->uses_eip = decoded.address_width == 32;

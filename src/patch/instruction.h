@@ -44,7 +44,8 @@ struct Instruction {
   uint8_t distance;
   uint8_t distance_size;
 
-  // The memory operand's base is rsp, or eip: relative to what moving changes.
+  // The operand is rsp, or memory whose base is rsp, or eip: relative to what
+  // moving changes. Of legacy encodings, which branches have.
   bool uses_stack_pointer;
   bool uses_eip;
 
