@@ -134,9 +134,9 @@ class Comparison {
       return false;
     }
     uintptr_t literal;
-    std::memcpy(&literal,
-                pair_.moved + (push.Target(moved_here()) - pair_.destination),
-                sizeof(literal));
+    const uintptr_t place = push.Target(moved_here()) - pair_.destination;
+    if (place > pair_.moved_size - sizeof(literal)) return false;
+    std::memcpy(&literal, pair_.moved + place, sizeof(literal));
     moved_at_ += push.length();
     return literal == value;
   }
@@ -167,14 +167,16 @@ class Comparison {
       return Jump(wanted) ? "" : "jumps elsewhere";
     }
     Decoded copy;
+    const bool counts = original.instruction.opcode >= 0xe0 &&
+                        original.instruction.opcode <= 0xe3;
     if (!Decode(moved(), &copy) || copy.mnemonic() != original.mnemonic() ||
-        copy.instruction.address_width != original.instruction.address_width) {
+        (counts && copy.instruction.address_width !=
+                       original.instruction.address_width)) {
       return "branches on another condition";
     }
     uintptr_t reached = copy.Target(moved_here());
     moved_at_ += copy.length();
-    if (original.instruction.opcode >= 0xe0 &&
-        original.instruction.opcode <= 0xe3) {
+    if (counts) {
       // Over a jump, to a jump: loop 1f; jmp 2f; 1: jmp target; 2:
       Decoded over;
       if (!Decode(moved(), &over) || over.mnemonic() != ZYDIS_MNEMONIC_JMP) {
@@ -269,6 +271,7 @@ std::string DifferenceOfOne(const EntryPatch& patch, uintptr_t begin,
       .patched = patch.patched,
       .displaced = patch.displaced,
       .moved = reinterpret_cast<const uint8_t*>(begin),
+      .moved_size = sizeof(MovedCode::bytes),
       .destination = begin,
       .copies = copies,
       .elsewhere = &elsewhere,

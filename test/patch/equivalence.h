@@ -19,6 +19,7 @@ struct MovedPair {
   size_t patched;    // bytes at `address` that will change
   size_t displaced;  // bytes that the moved code stands for, padding included
   const uint8_t* moved;
+  size_t moved_size;
   uintptr_t destination;
   const uint8_t* copies;     // MovedCode::copies
   const MovedTo* elsewhere;  // what else has moved
