@@ -3,9 +3,10 @@
 // What the trampoline calls when a probed function has handlers, or when its
 // magazine cannot serve it.
 
+#include "rethook/dispatch.h"
+
 #include <atomic>
 
-#include "base/signals_blocked.h"
 #include "objpool/objpool_hot.h"
 #include "rethook/entering.h"
 #include "rethook/guard.h"
@@ -14,10 +15,6 @@
 
 namespace retprobe {
 namespace {
-
-void* DataOf(ReturnInstance* instance, const Handler& handler) {
-  return reinterpret_cast<char*>(instance + 1) + handler.data_offset;
-}
 
 // Publishes that a handler of `probe` runs on `instance`, unless it is dead.
 //
@@ -37,107 +34,76 @@ bool Begin(ReturnInstance* instance, ProbeState* probe) {
   return !probe->dead.load(std::memory_order_relaxed);
 }
 
-void End(ReturnInstance* instance) {
-  // R1 -> A0 (probe/registry.cc): what the handler did is done, also its reads
-  // of what its owner frees once Detach has returned.
-  instance->running.store(nullptr, std::memory_order_release);
-}
-
-// Whether handler `index` wants this activation.
-bool RunEntry(const HandlerList* list, uint32_t index, ReturnInstance* instance,
+// Notes in `accepted` whether handler `index` wants this activation. While the
+// handler runs its bit says that it has been admitted: the frame may be left at
+// any moment (rethook/left_frame.cc).
+void RunEntry(const HandlerList* list, uint32_t index, ReturnInstance* instance,
               RegisterFrame* frame) {
   const Handler& handler = list->handlers[index];
+  const uint64_t bit = uint64_t{1} << index;
   void* const data = DataOf(instance, handler);
   if (handler.checks != nullptr &&
       !Passes(*handler.checks, *instance, *frame)) {
-    return false;
+    return;
   }
-  if (handler.limits != 0 && !Admit(handler, data)) return false;
-  if (handler.entry == nullptr) return true;
+  if (handler.limits != 0 && !Admit(handler, data)) return;
+  instance->accepted |= bit;
+  if (handler.entry == nullptr) return;
   bool wanted = false;
   if (Begin(instance, handler.probe)) {
     EntryContext context = ContextAccess::Entry(instance, frame, data);
     wanted = handler.entry(handler.entry_user, context);
   }
-  End(instance);
-  if (!wanted) Leave(handler, data);
-  return wanted;
+  EndHandler(instance);
+  if (wanted) return;
+  instance->accepted &= ~bit;
+  Leave(handler, data);
+}
+
+}  // namespace
+
+void EndHandler(ReturnInstance* instance) {
+  // R1 -> A0 (probe/registry.cc): what the handler did is done, also its reads
+  // of what its owner frees once Detach has returned.
+  instance->running.store(nullptr, std::memory_order_release);
 }
 
 void RunReturns(ReturnInstance* instance, RegisterFrame* frame,
                 EndReason reason) {
   // relaxed: this thread published it when it took the instance.
   const HandlerList* list = instance->list.load(std::memory_order_relaxed);
-  const bool all = (list->flags & RETPROBE_FLAG_ENTRY) == 0 ||
-                   (list->flags & RETPROBE_FLAG_SIMPLE) != 0;
+  if (instance->told == 0) {
+    const bool all = (list->flags & RETPROBE_FLAG_ENTRY) == 0 ||
+                     (list->flags & RETPROBE_FLAG_SIMPLE) != 0;
+    if (all) instance->accepted = ~uint64_t{0};
+    instance->told = 1;
+    asm volatile("" ::: "memory");  // who comes after a jump sees both
+  }
   for (uint32_t i = list->count; i-- > 0;) {
-    if (!all && (instance->accepted >> i & 1) == 0) continue;
+    const uint64_t bit = uint64_t{1} << i;
+    if ((instance->accepted & bit) == 0) continue;
     const Handler& handler = list->handlers[i];
-    if (handler.ret != nullptr) {
-      if (Begin(instance, handler.probe)) {
+    if (handler.ret == nullptr) {
+      instance->accepted &= ~bit;
+    } else {
+      const bool alive = Begin(instance, handler.probe);
+      instance->accepted &= ~bit;
+      if (alive) {
         ReturnContext context = ContextAccess::Return(
             instance, frame, DataOf(instance, handler), reason);
         handler.ret(handler.return_user, context);
       }
-      End(instance);
+      EndHandler(instance);
     }
     Leave(handler, DataOf(instance, handler));
   }
 }
 
-// Gives the instance back from C++, as the trampoline's end does.
-void GiveBack(ReturnInstance* instance) {
-  // relaxed: this thread published it when it took the instance.
-  void* magazines = instance->list.load(std::memory_order_relaxed)->magazines;
+void GiveBack(ReturnInstance* instance, void* magazines) {
   // R2 -> A1 (probe/retired.cc): the reads of the list and of the probes that
   // it names; none comes after.
   instance->list.store(nullptr, std::memory_order_release);
   PoolCore::Push(magazines, instance, retprobe_rseq_offset);
-}
-
-void Tell(ReturnInstance* instance, EndReason reason) {
-  // relaxed: this thread published it when it took the instance.
-  if (instance->list.load(std::memory_order_relaxed)->flags &
-      RETPROBE_FLAG_RETURN) {
-    RunReturns(instance, nullptr, reason);
-  }
-}
-
-// Makes the activation's caller the one that its body's frame returns to. The
-// frame is dead, but who unwinds the stack while it is being left, or searches
-// it for return addresses into the trampoline, must not come to the instance.
-void Unlink(ReturnInstance* instance) {
-  auto* slot = reinterpret_cast<uint64_t*>(instance->frame);
-  if (*slot == reinterpret_cast<uintptr_t>(&retprobe_return)) {
-    *slot = instance->return_address;
-  }
-}
-
-}  // namespace
-
-void EndActivation(ReturnInstance* instance, EndReason reason) {
-  HandlerScope scope;
-  Tell(instance, reason);
-  Unlink(instance);
-  GiveBack(instance);
-}
-
-void EndAbandoned(ReturnInstance* innermost) {
-  HandlerScope scope;
-  for (ReturnInstance* i = innermost; i != nullptr; i = i->further_out) {
-    if (i->told != 0) continue;
-    i->told = 1;
-    Tell(i, EndReason::kAbandoned);
-  }
-  SignalsBlocked blocked;
-  while (innermost != nullptr) {
-    ReturnInstance* const instance = innermost;
-    innermost = instance->further_out;
-    instance->further_out = nullptr;
-    instance->told = 0;
-    Unlink(instance);
-    GiveBack(instance);
-  }
 }
 
 }  // namespace retprobe
@@ -213,29 +179,27 @@ bool retprobe_dispatch_entry(ReturnInstance* instance, RegisterFrame* frame) {
   for (uint32_t i = 0; i < list->saved_arguments; ++i) {
     instance->arguments[i] = arguments[i];
   }
-  uint64_t accepted = 0;
   for (uint32_t i = 0; i < list->count; ++i) {
-    if (retprobe::RunEntry(list, i, instance, frame)) {
-      accepted |= uint64_t{1} << i;
-    }
+    retprobe::RunEntry(list, i, instance, frame);
   }
   if ((list->flags & RETPROBE_FLAG_ENTRY_ONLY) != 0) {
     for (uint32_t i = 0; i < list->count; ++i) {
-      if ((accepted >> i & 1) == 0) continue;
+      const uint64_t bit = uint64_t{1} << i;
+      if ((instance->accepted & bit) == 0) continue;
       const retprobe::Handler& handler = list->handlers[i];
+      instance->accepted &= ~bit;
       retprobe::Leave(handler, retprobe::DataOf(instance, handler));
     }
-    accepted = 0;
   }
-  instance->accepted = accepted;
-  return accepted != 0;
+  return instance->accepted != 0;
 }
 
 Site* retprobe_decline(ReturnInstance* instance) {
   HandlerScope scope;
   // relaxed: this thread published it when it took the instance.
-  Site* site = instance->list.load(std::memory_order_relaxed)->site;
-  retprobe::GiveBack(instance);
+  const HandlerList* list = instance->list.load(std::memory_order_relaxed);
+  Site* site = list->site;
+  retprobe::GiveBack(instance, list->magazines);
   return site;
 }
 

@@ -24,6 +24,16 @@ struct EnteringCounts {
 };
 extern EnteringCounts g_entering;
 
+// The calling thread is not on the slow way any more, or never comes to its
+// end.
+inline void StopEntering() {
+  std::atomic<int64_t>* const count = retprobe_guard.entering;
+  if (count == nullptr) return;
+  retprobe_guard.entering = nullptr;
+  // R5 -> A1: the instance names the list by now.
+  count->fetch_sub(1, std::memory_order_release);
+}
+
 class EnteringScope {
  public:
   EnteringScope() {
@@ -31,25 +41,18 @@ class EnteringScope {
         reinterpret_cast<uintptr_t>(__builtin_thread_pointer()) >> 8;
     // relaxed: either phase is waited for, see WaitForEntering.
     const uint32_t phase = g_entering.phase.load(std::memory_order_relaxed) & 1;
-    count_ =
+    std::atomic<int64_t>* const count =
         &g_entering
              .lines[(self ^ self >> 4 ^ self >> 12) % EnteringCounts::kLines]
              .count[phase];
     // S0 <-> S1: total order of this increment before the read of the list (S2
     // in dispatch.cc), and of the list's change before the sum.
-    count_->fetch_add(1, std::memory_order_seq_cst);
-    retprobe_guard.entering = count_;
+    count->fetch_add(1, std::memory_order_seq_cst);
+    retprobe_guard.entering = count;
   }
-  ~EnteringScope() {
-    retprobe_guard.entering = nullptr;
-    // R5 -> A1: the instance names the list by now.
-    count_->fetch_sub(1, std::memory_order_release);
-  }
+  ~EnteringScope() { StopEntering(); }
   EnteringScope(const EnteringScope&) = delete;
   EnteringScope& operator=(const EnteringScope&) = delete;
-
- private:
-  std::atomic<int64_t>* count_;
 };
 
 }  // namespace retprobe

@@ -148,11 +148,12 @@ struct ReturnInstance {
   uint64_t accepted;  // bit i: handler i wants the return; if FLAG_ENTRY
   uint64_t arguments[6];
 
-  // While it is being abandoned (rethook/jump.cc): the next one further out,
-  // and that the handlers have been told. Null and 0 otherwise.
-  ReturnInstance* further_out;
-  uint64_t told;
-  uint64_t reserved;
+  // Once the frame has been left otherwise than by a return; see
+  // rethook/left_frame.h.
+  void* magazines;   // if RETPROBE_STATE_PUSHING: where it belongs
+  uint32_t told;     // 1: `accepted` says who is still to be told; else 0
+  uint32_t left_in;  // RETPROBE_STATE_*
+  ReturnInstance* further_out;  // the next of a chain
   // Handlers' data follows.
 };
 static_assert(sizeof(ReturnInstance) == RETPROBE_INSTANCE_DATA);
@@ -163,19 +164,8 @@ static_assert(offsetof(ReturnInstance, saved_rbx) == RETPROBE_INSTANCE_RBX);
 static_assert(offsetof(ReturnInstance, body) == RETPROBE_INSTANCE_BODY);
 static_assert(offsetof(ReturnInstance, frame) == RETPROBE_INSTANCE_FRAME);
 static_assert(offsetof(ReturnInstance, list) == RETPROBE_INSTANCE_LIST);
-
-// What is left of an instance for the unwinder once the instance is given back
-// (see personality.cc).
-struct UnwindGhost {
-  uint64_t return_address;
-  uint64_t saved_rbx;
-  uint64_t resume;  // _Unwind_Resume of the unwinder at work
-  uint64_t reserved;
-};
-static_assert(offsetof(UnwindGhost, return_address) ==
-              RETPROBE_INSTANCE_RETURN_ADDRESS);
-static_assert(offsetof(UnwindGhost, saved_rbx) == RETPROBE_INSTANCE_RBX);
-static_assert(offsetof(UnwindGhost, resume) == RETPROBE_GHOST_RESUME);
+static_assert(offsetof(ReturnInstance, accepted) == RETPROBE_INSTANCE_ACCEPTED);
+static_assert(offsetof(ReturnInstance, told) == RETPROBE_INSTANCE_TOLD);
 
 // The registers around a handler, in the order in which the trampoline pushes
 // them. Handlers change the function's arguments and results here.

@@ -17,19 +17,20 @@
 
 #include "arch/arch.h"
 #include "rethook/guard.h"
+#include "rethook/left_frame.h"
+#include "rethook/slow_path.h"
 #include "rethook/trampoline.h"
 
 extern "C" {
 void retprobe_backtrace_from(const retprobe::arch::JumpTarget* target,
                              _Unwind_Trace_Fn visit, void* argument);
 __attribute__((visibility("hidden"))) void retprobe_before_jump(
-    const void* buffer, uintptr_t sp);
+    const void* buffer, int value, const retprobe::Site* site, uintptr_t sp);
 }
 
 namespace retprobe {
 namespace {
 
-constexpr int kRbx = 3;
 constexpr uintptr_t kPage = 4096;
 
 // As far as a search costs less than a walk.
@@ -38,12 +39,6 @@ constexpr uintptr_t kSearchLimit = 16 * 1024;
 // What the kernel pushes for a signal, with room for the largest vector state
 // (AT_MINSIGSTKSZ is 11 KB with AMX).
 constexpr uintptr_t kSignalFrameLimit = 16 * 1024;
-
-bool InTrampoline(uintptr_t ip) {
-  const auto begin = reinterpret_cast<uintptr_t>(&retprobe_entry);
-  const auto end = reinterpret_cast<uintptr_t>(&retprobe_trampoline_end);
-  return ip - begin < end - begin;
-}
 
 // The kernel reads the set before it refuses the operation.
 bool Readable(uintptr_t address) {
@@ -106,7 +101,10 @@ struct Walk {
   const uintptr_t target;
   const StackRange signal_stack;
   bool found = false;
-  uintptr_t sp = 0;  // of the frame before
+  bool passed = false;         // a frame of the trampoline
+  uintptr_t sp = 0;            // of the frame before
+  uintptr_t signal_frame = 0;  // the last one passed
+  InterruptedSlowPath slow;
   ReturnInstance* innermost = nullptr;
   ReturnInstance** last = &innermost;
 
@@ -118,14 +116,17 @@ struct Walk {
     return next > sp && next - sp < kSignalFrameLimit;
   }
 
-  void Note(uintptr_t ip, uintptr_t rbx) {
-    if (ip != reinterpret_cast<uintptr_t>(&retprobe_return)) return;
-    auto* instance = reinterpret_cast<ReturnInstance*>(rbx);
-    // Else it is a ghost: an exception has left the frame already.
-    if (instance->frame + sizeof(uint64_t) != sp) return;
+  void Note(FrameState state, _Unwind_Context* context) {
+    if (state.kind() == RETPROBE_STATE_NONE) return;
+    passed = true;
+    if (state.kind() == RETPROBE_STATE_SLOW) {
+      slow = {signal_frame, sp};
+    }
+    ReturnInstance* instance = NoteLeft(
+        state, sp, [&](int number) { return _Unwind_GetGR(context, number); });
+    if (instance == nullptr) return;
     *last = instance;
     last = &instance->further_out;
-    instance->further_out = nullptr;
   }
 
   static _Unwind_Reason_Code Visit(_Unwind_Context* context, void* argument) {
@@ -136,10 +137,11 @@ struct Walk {
     if (interrupted != 0 ? !self.Interrupted(sp) : sp < self.sp) {
       return _URC_NORMAL_STOP;
     }
+    if (interrupted != 0) self.signal_frame = self.sp;
     self.sp = sp;
     self.found = sp == self.target;
     if (self.found) return _URC_NORMAL_STOP;
-    if (InTrampoline(ip)) self.Note(ip, _Unwind_GetGR(context, kRbx));
+    if (InTrampoline(ip)) self.Note(StateAt(ip, interrupted != 0), context);
     return _URC_NO_REASON;
   }
 };
@@ -147,7 +149,8 @@ struct Walk {
 }  // namespace
 }  // namespace retprobe
 
-void retprobe_before_jump(const void* buffer, uintptr_t sp) {
+void retprobe_before_jump(const void* buffer, int value,
+                          const retprobe::Site* site, uintptr_t sp) {
   using namespace retprobe;
   if (retprobe_guard.unseen != 0) return;
   const arch::JumpTarget target = arch::ReadJumpBuffer(buffer);
@@ -158,5 +161,10 @@ void retprobe_before_jump(const void* buffer, uintptr_t sp) {
   if (frame.address == 0) return;
   Walk walk = {frame.address, signal_stack};
   _Unwind_Backtrace(&Walk::Visit, &walk);
-  if (walk.found && walk.innermost != nullptr) EndAbandoned(walk.innermost);
+  if (!walk.found || !walk.passed) return;
+  if (walk.slow.sp != 0 && walk.slow.signal_frame != 0) {
+    FinishThenJump(walk.slow, site->function, buffer, value);
+  }
+  LeaveHandlers();
+  if (walk.innermost != nullptr) EndAbandoned(walk.innermost);
 }

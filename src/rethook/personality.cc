@@ -12,9 +12,13 @@
 // must be landed on. There the landing pad is installed, which continues as if
 // the caller had called _Unwind_Resume.
 
+#include "rethook/personality.h"
+
 #include <unwind.h>
 
 #include "rethook/guard.h"
+#include "rethook/left_frame.h"
+#include "rethook/slow_path.h"
 #include "rethook/trampoline.h"
 #include "rethook/unwinder.h"
 
@@ -25,16 +29,31 @@ namespace {
 // landed. Meanwhile only code that runs inside its second phase can use ghosts,
 // by unwinding probed frames itself (a destructor does not: by then it has
 // landed): a signal handler, say. Enough for a few such frames.
+//
+// The last ones are for frames that were interrupted: who walks the stack
+// before the unwinder has landed may come to such a frame, and read its ghost,
+// again.
 constexpr unsigned kGhosts = 8;
-thread_local UnwindGhost g_ghosts[kGhosts]
+constexpr unsigned kInterrupted = 2;
+thread_local UnwindGhost g_ghosts[kGhosts + kInterrupted]
     __attribute__((tls_model("initial-exec")));
 thread_local unsigned g_next_ghost __attribute__((tls_model("initial-exec")));
+thread_local unsigned g_next_interrupted
+    __attribute__((tls_model("initial-exec")));
 
-constexpr int kRax = 0;
-constexpr int kRdx = 1;
-constexpr int kRbx = 3;
+UnwindGhost* NextGhost(bool interrupted) {
+  return interrupted ? &g_ghosts[kGhosts + g_next_interrupted++ % kInterrupted]
+                     : &g_ghosts[g_next_ghost++ % kGhosts];
+}
 
 }  // namespace
+
+UnwindGhost* AsGhost(uint64_t address) {
+  const uint64_t offset = address - reinterpret_cast<uintptr_t>(g_ghosts);
+  return offset < sizeof(g_ghosts) ? reinterpret_cast<UnwindGhost*>(address)
+                                   : nullptr;
+}
+
 }  // namespace retprobe
 
 extern "C" __attribute__((visibility("hidden"))) _Unwind_Reason_Code
@@ -43,26 +62,36 @@ retprobe_personality(int version, _Unwind_Action actions, uint64_t,
   using namespace retprobe;
   if (version != 1) return _URC_FATAL_PHASE1_ERROR;
   if ((actions & _UA_CLEANUP_PHASE) == 0) return _URC_CONTINUE_UNWIND;
-  HandlerScope scope;
   const Unwinder* unwinder =
       FindUnwinder(reinterpret_cast<uintptr_t>(__builtin_return_address(0)));
-  // Elsewhere in the trampoline (a cancellation at that very instruction) there
-  // is either no activation yet or none any more.
-  if (unwinder->get_ip(context) !=
-      reinterpret_cast<uintptr_t>(&retprobe_return)) {
-    return _URC_CONTINUE_UNWIND;
+  int interrupted = 0;
+  const uintptr_t ip = unwinder->get_ip_info(context, &interrupted);
+  const FrameState state = StateAt(ip, interrupted != 0);
+  if (state.kind() == RETPROBE_STATE_NONE) return _URC_CONTINUE_UNWIND;
+  if (state.kind() == RETPROBE_STATE_SLOW &&
+      (actions & _UA_FORCE_UNWIND) != 0) {
+    FinishThenUnwind(*unwinder, exception);
   }
-  auto* instance =
-      reinterpret_cast<ReturnInstance*>(unwinder->get_gr(context, kRbx));
-  UnwindGhost* ghost = &g_ghosts[g_next_ghost++ % kGhosts];
+  LeaveHandlers();
+  ReturnInstance* instance = NoteLeft(
+      state, 0, [&](int number) { return unwinder->get_gr(context, number); });
+  if (instance == nullptr) return _URC_CONTINUE_UNWIND;
+  UnwindGhost* ghost = NextGhost(interrupted != 0);
   ghost->return_address = instance->return_address;
   ghost->saved_rbx = instance->saved_rbx;
   ghost->resume = reinterpret_cast<uint64_t>(unwinder->resume);
-  unwinder->set_gr(context, kRbx, reinterpret_cast<_Unwind_Word>(ghost));
-  EndActivation(instance, EndReason::kUnwound);
-  if ((actions & _UA_HANDLER_FRAME) == 0) return _URC_CONTINUE_UNWIND;
-  unwinder->set_gr(context, kRax, reinterpret_cast<_Unwind_Word>(exception));
-  unwinder->set_gr(context, kRdx, 0);
+  ghost->instance = instance;
+  unwinder->set_gr(context, HolderOf(state),
+                   reinterpret_cast<_Unwind_Word>(ghost));
+  EndUnwound(ghost);
+  // Elsewhere the stack pointer tells us from our caller.
+  if (state.kind() != RETPROBE_STATE_CALLED ||
+      (actions & _UA_HANDLER_FRAME) == 0) {
+    return _URC_CONTINUE_UNWIND;
+  }
+  unwinder->set_gr(context, RETPROBE_RAX,
+                   reinterpret_cast<_Unwind_Word>(exception));
+  unwinder->set_gr(context, RETPROBE_RDX, 0);
   unwinder->set_ip(context,
                    reinterpret_cast<_Unwind_Ptr>(&retprobe_landing_pad));
   return _URC_INSTALL_CONTEXT;

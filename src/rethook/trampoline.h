@@ -63,16 +63,6 @@ enum class VectorClass {
   kAllF,  // as kAll, for AVX-512F alone
 };
 
-// Ends an activation that does not return: handlers hear `reason`, the instance
-// is given back.
-void EndActivation(ReturnInstance* instance, EndReason reason);
-
-// The same with EndReason::kAbandoned for a chain of instances, innermost
-// first. The handlers of all run before the first is given back, so that a
-// handler may itself be left by a jump: who unwinds the stack meanwhile can
-// read every instance, and ends this chain's remainder.
-void EndAbandoned(ReturnInstance* innermost);
-
 }  // namespace retprobe
 
 #endif  // RETPROBE_RETHOOK_TRAMPOLINE_H_

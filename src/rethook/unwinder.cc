@@ -78,12 +78,15 @@ bool Fill(const DynamicSymbols& symbols, Unwinder& unwinder) {
   return Set(unwinder.get_gr, symbols.Find("_Unwind_GetGR")) &&
          Set(unwinder.set_gr, symbols.Find("_Unwind_SetGR")) &&
          Set(unwinder.get_ip, symbols.Find("_Unwind_GetIP")) &&
+         Set(unwinder.get_ip_info, symbols.Find("_Unwind_GetIPInfo")) &&
          Set(unwinder.set_ip, symbols.Find("_Unwind_SetIP")) &&
-         Set(unwinder.resume, symbols.Find("_Unwind_Resume"));
+         Set(unwinder.resume, symbols.Find("_Unwind_Resume")) &&
+         Set(unwinder.forced_unwind, symbols.Find("_Unwind_ForcedUnwind"));
 }
 
-const Unwinder kOwn = {&_Unwind_GetGR, &_Unwind_SetGR, &_Unwind_GetIP,
-                       &_Unwind_SetIP, &_Unwind_Resume};
+const Unwinder kOwn = {&_Unwind_GetGR,       &_Unwind_SetGR, &_Unwind_GetIP,
+                       &_Unwind_GetIPInfo,   &_Unwind_SetIP, &_Unwind_Resume,
+                       &_Unwind_ForcedUnwind};
 
 // Unwinders are few and are looked up for every frame that is unwound.
 struct CacheEntry {

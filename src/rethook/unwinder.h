@@ -15,8 +15,11 @@ struct Unwinder {
   _Unwind_Word (*get_gr)(_Unwind_Context*, int);
   void (*set_gr)(_Unwind_Context*, int, _Unwind_Word);
   _Unwind_Ptr (*get_ip)(_Unwind_Context*);
+  _Unwind_Ptr (*get_ip_info)(_Unwind_Context*, int* interrupted);
   void (*set_ip)(_Unwind_Context*, _Unwind_Ptr);
   void (*resume)(_Unwind_Exception*);
+  _Unwind_Reason_Code (*forced_unwind)(_Unwind_Exception*, _Unwind_Stop_Fn,
+                                       void*);
 };
 
 // The unwinder that the code at `caller` belongs to: the one its module

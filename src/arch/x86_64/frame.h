@@ -55,7 +55,37 @@
 #define RETPROBE_INSTANCE_FRAME 24
 #define RETPROBE_INSTANCE_LIST 32
 #define RETPROBE_INSTANCE_RUNNING 40
+#define RETPROBE_INSTANCE_ACCEPTED 48
+#define RETPROBE_INSTANCE_TOLD 112
 #define RETPROBE_INSTANCE_DATA 128
+
+// What the trampoline holds at an instruction, for whoever makes a frame of it
+// go away there: kind * 16 + the DWARF number of a register. The register holds
+// the instance, or null, unless said otherwise.
+#define RETPROBE_STATE_NONE 0
+// Nobody has heard of the activation, or everybody of its end.
+#define RETPROBE_STATE_HELD 1
+// The handlers that accepted it are to be told its end.
+#define RETPROBE_STATE_BEGUN 2
+// The same; its return address is in the instance. Always rbx.
+#define RETPROBE_STATE_CALLED 3
+// rbx holds the instance; the register's low byte, whether handlers accepted.
+#define RETPROBE_STATE_DECIDED 4
+// rbx holds the instance; entry handlers are running; return handlers.
+#define RETPROBE_STATE_ENTERING 5
+#define RETPROBE_STATE_RETURNING 6
+// rdx holds the instance, whose `list` may be gone; the register, where it
+// belongs.
+#define RETPROBE_STATE_PUSHING 7
+// A slow path of C++ is taking an instance or giving one back.
+#define RETPROBE_STATE_SLOW 8
+
+#define RETPROBE_RAX 0
+#define RETPROBE_RDX 1
+#define RETPROBE_RCX 2
+#define RETPROBE_RBX 3
+#define RETPROBE_RSI 4
+#define RETPROBE_RDI 5
 
 // UnwindGhost: the first two as in ReturnInstance.
 #define RETPROBE_GHOST_RESUME 16

@@ -23,7 +23,8 @@ retprobe_longjmp:
   pushq %rax
   pushq %rsi
   pushq %rdi
-  leaq 16(%rbp), %rsi
+  movq %rax, %rdx
+  leaq 16(%rbp), %rcx
   andq $-16, %rsp
   call retprobe_before_jump
   leaq -24(%rbp), %rsp
@@ -78,5 +79,18 @@ retprobe_backtrace_from:
   ret
   .cfi_endproc
   .size retprobe_backtrace_from, . - retprobe_backtrace_from
+
+// void retprobe_sigreturn(ucontext_t*), at the end of a signal's frame.
+  .globl retprobe_sigreturn
+  .hidden retprobe_sigreturn
+  .type retprobe_sigreturn, @function
+retprobe_sigreturn:
+  .cfi_startproc
+  .cfi_undefined %rip
+  movq %rdi, %rsp
+  movl $15, %eax  // rt_sigreturn
+  syscall
+  .cfi_endproc
+  .size retprobe_sigreturn, . - retprobe_sigreturn
 
   .section .note.GNU-stack, "", @progbits

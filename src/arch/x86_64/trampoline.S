@@ -58,6 +58,54 @@
   .cfi_escape 0x10, 3, 2, 0x73, RETPROBE_INSTANCE_RBX
 .endm
 
+.set .LNONE, RETPROBE_STATE_NONE
+.set .LHELD, RETPROBE_STATE_HELD
+.set .LBEGUN, RETPROBE_STATE_BEGUN
+.set .LCALLED, RETPROBE_STATE_CALLED
+.set .LDECIDED, RETPROBE_STATE_DECIDED
+.set .LENTERING, RETPROBE_STATE_ENTERING
+.set .LRETURNING, RETPROBE_STATE_RETURNING
+.set .LPUSHING, RETPROBE_STATE_PUSHING
+.set .LSLOW, RETPROBE_STATE_SLOW
+.set .LRAX, RETPROBE_RAX
+.set .LRDX, RETPROBE_RDX
+.set .LRCX, RETPROBE_RCX
+.set .LRBX, RETPROBE_RBX
+.set .LRSI, RETPROBE_RSI
+.set .LRDI, RETPROBE_RDI
+
+// From here on the trampoline holds this (frame.h, RETPROBE_STATE_*).
+.macro STATE kind, register=RAX, offset=0
+77:
+  .pushsection .rodata.retprobe_states, "a"
+  .long 77b + \offset - retprobe_entry
+  .long .L\kind * 16 + .L\register
+  .popsection
+.endm
+
+// While the call that follows is under way. Who is interrupted before it still
+// has the state before.
+.macro STATE_IN_CALL kind
+  STATE \kind, RBX, 1
+.endm
+
+// Around handlers: `phase` is ENTERING or RETURNING.
+.macro STATE_BEFORE phase
+  .ifc \phase, ENTERING
+  STATE HELD, RBX
+  .else
+  STATE BEGUN, RBX
+  .endif
+.endm
+
+.macro STATE_AFTER phase, result
+  .ifc \phase, ENTERING
+  STATE DECIDED, \result
+  .else
+  STATE HELD, RBX
+  .endif
+.endm
+
 // Completes a RegisterFrame at (%rbp) from rsp = CFA - 8, where rax, rcx, rdx
 // and rsi have been stored below; rsp is then aligned to 64.
 .macro BUILD_FRAME
@@ -95,7 +143,8 @@
 // with a context on the stack: instance, frame, data, reason 0. The thread is
 // marked and the instance says which probe's handler is running, as
 // rethook/dispatch.cc does for many. Result in al, 0 if not called.
-.macro CALL_HANDLER handler, user
+.macro CALL_HANDLER handler, user, phase
+  STATE_BEFORE \phase
   movq RETPROBE_LIST_PROBE(%rsi), %rcx
   movq retprobe_guard@gottpoff(%rip), %rdx
   xorl %eax, %eax
@@ -112,7 +161,9 @@
   movq \user(%rsi), %rdi
   movq \handler(%rsi), %rcx
   movq %rsp, %rsi
+  STATE_IN_CALL \phase
   call *%rcx
+  STATE_AFTER \phase, RAX
   leaq 32(%rsp), %rsp
 9:
   movq retprobe_guard@gottpoff(%rip), %rdx
@@ -121,10 +172,19 @@
 .endm
 
 // Runs the handlers of the list of the instance in rbx through C++.
-.macro DISPATCH function
+.macro DISPATCH function, phase
+  STATE_BEFORE \phase
   movq %rbx, %rdi
   movq %rbp, %rsi
+  .ifc \phase, ENTERING
+  movq $0, RETPROBE_INSTANCE_ACCEPTED(%rbx)
+  .endif
+  STATE_IN_CALL \phase
   call \function
+  STATE_AFTER \phase, RAX
+  .ifc \phase, RETURNING
+  movl $0, RETPROBE_INSTANCE_TOLD(%rbx)
+  .endif
 .endm
 
 // Every way of keeping vector registers there is, in VectorClass's order
@@ -159,7 +219,7 @@
 
 // Calls `handler` of the one probe of the list in rsi, with its context at (%rsp)
 // and its RegisterFrame, of which rdi is to be put in place, `frame` above.
-.macro CALL_LEAF handler, user, frame
+.macro CALL_LEAF handler, user, frame, phase
   movq %rdi, (\frame + RETPROBE_FRAME_RDI)(%rsp)
   movq $0, 24(%rsp)
   leaq RETPROBE_INSTANCE_DATA(%rbx), %rcx
@@ -170,9 +230,17 @@
   movq \handler(%rsi), %rcx
   movq \user(%rsi), %rdi
   movq %rsp, %rsi
+  STATE_IN_CALL \phase
   call *%rcx
+  STATE_AFTER \phase, RAX
   movq (\frame + RETPROBE_FRAME_RDI)(%rsp), %rdi
 .endm
+
+  .section .rodata.retprobe_states, "a"
+  .balign 8
+  .globl retprobe_states
+  .hidden retprobe_states
+retprobe_states:
 
   .text
   .globl retprobe_entry
@@ -181,6 +249,8 @@
   .balign 64
 retprobe_entry:
   .cfi_startproc
+  .cfi_personality 0x1b, retprobe_personality
+  STATE NONE
   endbr64
   movq %rcx, -32(%rsp)
   movq %rdx, -40(%rsp)
@@ -207,6 +277,7 @@ retprobe_entry:
   movq $0, RETPROBE_MAGAZINE_FRONT(%rdx)
 .Lpop_end:
 .Ltaken:  // rcx = instance, rsi = its list
+  STATE HELD, RCX
   movq RETPROBE_LIST_BODY(%rsi), %rdx
   movq %rsp, RETPROBE_INSTANCE_FRAME(%rcx)
   movq %rdx, RETPROBE_INSTANCE_BODY(%rcx)
@@ -215,9 +286,11 @@ retprobe_entry:
   movq %rbx, RETPROBE_INSTANCE_RBX(%rcx)
   movq %rcx, %rbx
   CFI_RBX_IN_INSTANCE
+  STATE HELD, RBX
   testb $RETPROBE_FLAG_ENTRY, RETPROBE_LIST_FLAGS(%rsi)
   jnz .Lentry_handlers
 .Lcall_body:
+  STATE BEGUN, RBX
   movq -24(%rsp), %rax
   movq -32(%rsp), %rcx
   movq -40(%rsp), %rdx
@@ -226,16 +299,18 @@ retprobe_entry:
   .cfi_endproc
 
   // An entry of its own in the unwind table, as short as can be: every unwinder
-  // runs it twice for every probed frame. The only one with a personality.
+  // runs it twice for every probed frame.
   .cfi_startproc simple
   .cfi_personality 0x1b, retprobe_personality
   .cfi_def_cfa %rsp, 0
   CFI_RETURN_ADDRESS_IN_INSTANCE
   CFI_RBX_IN_INSTANCE
+  STATE CALLED, RBX
   callq *RETPROBE_INSTANCE_BODY(%rbx)
   .cfi_endproc
 
   .cfi_startproc simple
+  .cfi_personality 0x1b, retprobe_personality
   .cfi_def_cfa %rsp, 0
   CFI_RETURN_ADDRESS_IN_INSTANCE
   CFI_RBX_IN_INSTANCE
@@ -245,10 +320,12 @@ retprobe_return:
   pushq RETPROBE_INSTANCE_RETURN_ADDRESS(%rbx)
   .cfi_def_cfa %rsp, 8
   .cfi_offset %rip, -8
+  STATE BEGUN, RBX
   movq %rdx, -40(%rsp)
   movq %rbx, %rdx
   movq RETPROBE_INSTANCE_RBX(%rbx), %rbx
   .cfi_same_value %rbx
+  STATE BEGUN, RDX
   movq %rsi, -48(%rsp)
   movq %rcx, -32(%rsp)
   movq %rax, -24(%rsp)
@@ -256,8 +333,10 @@ retprobe_return:
   testb $(RETPROBE_FLAG_RETURN | RETPROBE_FLAG_LEAF), RETPROBE_LIST_FLAGS(%rsi)
   jnz .Lreturn_handlers
 .Lgive_back:  // rdx = instance, rsi = list
+  STATE HELD, RDX
   movq RETPROBE_LIST_MAGAZINES(%rsi), %rsi
 .Lpush_again:
+  STATE PUSHING, RSI
   movq retprobe_rseq_offset(%rip), %rcx
   leaq .Lpush_cs(%rip), %rax
   movq %rax, %fs:RSEQ_CS(%rcx)
@@ -273,6 +352,7 @@ retprobe_return:
   movq %rdx, RETPROBE_MAGAZINE_FRONT(%rax)
 .Lpush_end:
 .Lleave:
+  STATE NONE
   movq -24(%rsp), %rax
   movq -32(%rsp), %rcx
   movq -40(%rsp), %rdx
@@ -282,9 +362,11 @@ retprobe_return:
   // The handler leaves r8..r11 and the vector registers alone and calls
   // nothing: no alignment, no mark on the thread.
 .Lreturn_handlers:  // rdx = instance, rsi = list
+  STATE BEGUN, RDX
   movq %rbx, -16(%rsp)
   movq %rdx, %rbx
   .cfi_offset %rbx, -24
+  STATE BEGUN, RBX
   testb $RETPROBE_FLAG_LEAF, RETPROBE_LIST_FLAGS(%rsi)
   jz .Lreturn_more
   movq RETPROBE_LIST_PROBE(%rsi), %rcx
@@ -294,7 +376,8 @@ retprobe_return:
   leaq -136(%rsp), %rsp
   .cfi_adjust_cfa_offset 136
   movq $0, (32 + RETPROBE_FRAME_VECTORS)(%rsp)
-  CALL_LEAF RETPROBE_LIST_RETURN_HANDLER, RETPROBE_LIST_RETURN_USER, 32
+  CALL_LEAF RETPROBE_LIST_RETURN_HANDLER, RETPROBE_LIST_RETURN_USER, 32, \
+    RETURNING
   leaq 136(%rsp), %rsp
   .cfi_adjust_cfa_offset -136
 .Lhandled:
@@ -302,12 +385,14 @@ retprobe_return:
   movq RETPROBE_INSTANCE_LIST(%rbx), %rsi
   movq $0, RETPROBE_INSTANCE_RUNNING(%rbx)  // as R1 of dispatch.cc
   movq -16(%rsp), %rbx
+  STATE HELD, RDX
   jmp .Lgive_back
 
   // The same around a handler that changes vector registers 0..3, which are kept
   // between its context and its RegisterFrame. It may want the stack aligned,
   // which callers in assembly may not have seen to.
 .Lreturn_more:
+  STATE BEGUN, RBX
   testb $RETPROBE_FLAG_LEAF_SSE, RETPROBE_LIST_FLAGS(%rsi)
   jz .Lreturn_general
   leaq -200(%rsp), %rcx
@@ -326,7 +411,8 @@ retprobe_return:
   .irp r, 0,1,2,3
   movaps %xmm\r, (32 + \r * 16)(%rsp)
   .endr
-  CALL_LEAF RETPROBE_LIST_RETURN_HANDLER, RETPROBE_LIST_RETURN_USER, 96
+  CALL_LEAF RETPROBE_LIST_RETURN_HANDLER, RETPROBE_LIST_RETURN_USER, 96, \
+    RETURNING
   .irp r, 0,1,2,3
   movaps (32 + \r * 16)(%rsp), %xmm\r
   .endr
@@ -336,17 +422,20 @@ retprobe_return:
   .cfi_restore_state
 
 .Lreturn_general:  // rbx = instance, rsi = list
+  STATE BEGUN, RBX
   jmp *RETPROBE_LIST_RETURN_PATH(%rsi)
 
 .macro RETURN_PATH class, area
   .cfi_remember_state
 .Lreturn_\class:
+  STATE BEGUN, RBX
   endbr64
   BUILD_FRAME
   SAVE_CLASS \class, \area
   testb $RETPROBE_FLAG_SIMPLE, RETPROBE_LIST_FLAGS(%rsi)
   jz 8f
-  CALL_HANDLER RETPROBE_LIST_RETURN_HANDLER, RETPROBE_LIST_RETURN_USER
+  CALL_HANDLER RETPROBE_LIST_RETURN_HANDLER, RETPROBE_LIST_RETURN_USER, \
+    RETURNING
 7:
   RESTORE_CLASS \class, \area
   .cfi_remember_state
@@ -354,7 +443,7 @@ retprobe_return:
   jmp .Lhandled
   .cfi_restore_state
 8:
-  DISPATCH retprobe_dispatch_return
+  DISPATCH retprobe_dispatch_return, RETURNING
   jmp 7b
   .cfi_restore_state
 .endm
@@ -363,6 +452,7 @@ retprobe_return:
 
   // The front is taken: into the array.
 .Lpush_array:  // rdx = instance, rsi = magazines
+  STATE PUSHING, RSI
   movq retprobe_rseq_offset(%rip), %rcx
   leaq .Lpush_array_cs(%rip), %rax
   movq %rax, %fs:RSEQ_CS(%rcx)
@@ -380,20 +470,27 @@ retprobe_return:
   incq %rcx
   movq %rcx, (%rax)
 .Lpush_array_end:
+  STATE NONE
   jmp .Lleave
 
 .Lpush_slow:  // rdx = instance, rsi = magazines
+  STATE PUSHING, RSI
   BUILD_FRAME
   movq %rsi, %rdi
+  STATE PUSHING, RDI
   movq %rdx, %rsi
+  STATE_IN_CALL SLOW
   call retprobe_give_slow
+  STATE NONE
   DROP_FRAME
   jmp .Lleave
   .cfi_endproc
 
   .cfi_startproc
+  .cfi_personality 0x1b, retprobe_personality
   CFI_RBX_IN_INSTANCE
 .Lentry_handlers:  // rbx = instance, rsi = list
+  STATE HELD, RBX
   testb $RETPROBE_FLAG_ENTRY_LEAF, RETPROBE_LIST_FLAGS(%rsi)
   jz .Lentry_general
   movq RETPROBE_LIST_PROBE(%rsi), %rcx
@@ -405,7 +502,8 @@ retprobe_return:
   movq $0, (32 + RETPROBE_FRAME_VECTORS)(%rsp)
   movq %r8, (32 + RETPROBE_FRAME_R8)(%rsp)
   movq %r9, (32 + RETPROBE_FRAME_R9)(%rsp)
-  CALL_LEAF RETPROBE_LIST_ENTRY_HANDLER, RETPROBE_LIST_ENTRY_USER, 32
+  CALL_LEAF RETPROBE_LIST_ENTRY_HANDLER, RETPROBE_LIST_ENTRY_USER, 32, \
+    ENTERING
   movq (32 + RETPROBE_FRAME_R8)(%rsp), %r8
   movq (32 + RETPROBE_FRAME_R9)(%rsp), %r9
   leaq 136(%rsp), %rsp
@@ -415,6 +513,7 @@ retprobe_return:
   jnz .Lcall_body
   jmp .Ldeclined
 .Lentry_dead:
+  STATE HELD, RBX
   movq $0, RETPROBE_INSTANCE_RUNNING(%rbx)
   jmp .Ldeclined
 
@@ -424,15 +523,17 @@ retprobe_return:
 .macro ENTRY_PATH class, area
   .cfi_remember_state
 .Lentry_\class:
+  STATE HELD, RBX
   endbr64
   BUILD_FRAME
   SAVE_CLASS \class, \area
   testb $RETPROBE_FLAG_SIMPLE, RETPROBE_LIST_FLAGS(%rsi)
   jz 8f
-  CALL_HANDLER RETPROBE_LIST_ENTRY_HANDLER, RETPROBE_LIST_ENTRY_USER
+  CALL_HANDLER RETPROBE_LIST_ENTRY_HANDLER, RETPROBE_LIST_ENTRY_USER, ENTERING
 7:
   RESTORE_CLASS \class, \area
   movl %eax, %ecx
+  STATE DECIDED, RCX
   .cfi_remember_state
   DROP_FRAME
   testb %cl, %cl
@@ -440,20 +541,23 @@ retprobe_return:
   jmp .Ldeclined
   .cfi_restore_state
 8:
-  DISPATCH retprobe_dispatch_entry
+  DISPATCH retprobe_dispatch_entry, ENTERING
   jmp 7b
   .cfi_restore_state
 .endm
   FOR_EACH_CLASS ENTRY_PATH
 
 .Ldeclined:  // rbx = instance
+  STATE HELD, RBX
   // rbx leaves the instance before the instance does.
   movq RETPROBE_INSTANCE_RBX(%rbx), %rdx
   movq %rdx, -16(%rsp)
   .cfi_offset %rbx, -24
   BUILD_FRAME
   movq %rbx, %rdi
+  STATE_IN_CALL SLOW
   call retprobe_decline
+  STATE NONE
   movq %rax, %rcx
   DROP_FRAME
   movq %rcx, %rax
@@ -462,6 +566,7 @@ retprobe_return:
   .cfi_endproc
 
   .cfi_startproc
+  .cfi_personality 0x1b, retprobe_personality
 .Lrecursion:  // rax = site, rcx = the guard's offset
   cmpl $0, %fs:4(%rcx)  // ThreadGuard::unseen: nobody's misses
   jne .Lbypass
@@ -495,15 +600,20 @@ retprobe_return:
   decq %rcx
   movq %rcx, (%rdx)
 .Lpop_array_end:
+  STATE HELD, RAX
   movq %rax, %rcx
   jmp .Ltaken
 
 .Lpop_slow:  // rax = site
+  STATE NONE
   movq %rax, -56(%rsp)
   BUILD_FRAME
   movq %rax, %rdi
+  STATE_IN_CALL SLOW
   call retprobe_take_slow
+  STATE HELD, RAX
   movq %rax, %rcx
+  STATE HELD, RCX
   DROP_FRAME
   movq -56(%rsp), %rax
   testq %rcx, %rcx
@@ -515,17 +625,21 @@ retprobe_return:
   // inside a critical section: begin again. The signature stands before. Here,
   // not in a section of their own, because a signal that came inside a critical
   // section is unwound from here.
-  .irp abort, pop, push
+  STATE NONE
   .byte 0x0f, 0xb9, 0x3d
   .long 0x53053053
-.L\abort\()_abort:
-  jmp .L\abort\()_again
-  .endr
+.Lpop_abort:
+  jmp .Lpop_again
   .byte 0x0f, 0xb9, 0x3d
   .long 0x53053053
 .Lpop_array_abort:
   movq -56(%rsp), %rax
   jmp .Lpop_array_again
+  STATE PUSHING, RSI
+  .byte 0x0f, 0xb9, 0x3d
+  .long 0x53053053
+.Lpush_abort:
+  jmp .Lpush_again
   .byte 0x0f, 0xb9, 0x3d
   .long 0x53053053
 .Lpush_array_abort:
@@ -539,6 +653,7 @@ retprobe_return:
   .hidden retprobe_landing_pad
   .cfi_startproc simple
 retprobe_landing_pad:
+  STATE NONE
   .cfi_def_cfa %rsp, 0
   CFI_RETURN_ADDRESS_IN_INSTANCE
   CFI_RBX_IN_INSTANCE
@@ -552,9 +667,31 @@ retprobe_landing_pad:
   .cfi_same_value %rbx
   jmp *%rax
   .cfi_endproc
+  // Where a slow path returns to that a signal handler was about to leave
+  // (rethook/slow_path.h). rsp and rbp are as behind its call; rax = its result.
+  .cfi_startproc
+  .cfi_personality 0x1b, retprobe_personality
+  .cfi_def_cfa %rbp, RETPROBE_FRAME_RETURN_ADDRESS + 8
+  .cfi_offset %rbp, -16
+  STATE SLOW
+  nop
+  .globl retprobe_finished
+  .hidden retprobe_finished
+retprobe_finished:
+  STATE NONE
+  movq %rax, %rdi
+  call retprobe_go_on
+  ud2
+  .cfi_endproc
+
   .globl retprobe_trampoline_end
   .hidden retprobe_trampoline_end
 retprobe_trampoline_end:
+  .pushsection .rodata.retprobe_states, "a"
+  .globl retprobe_states_end
+  .hidden retprobe_states_end
+retprobe_states_end:
+  .popsection
   .size retprobe_entry, . - retprobe_entry
 
   .pushsection __rseq_cs, "aw"
