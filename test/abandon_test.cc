@@ -2,18 +2,16 @@
 //
 // Frames of probed functions that a jump leaves.
 #include <doctest/doctest.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
+#include <sys/syscall.h>
 #include <ucontext.h>
+#include <unistd.h>
 
-#include <array>
-#include <atomic>
 #include <memory>
-#include <thread>
-#include <vector>
 
-#include "probe/registry.h"
-#include "retprobe/return_probe.h"
+#include "ends.h"
 
 // glibc declares it only to _FORTIFY_SOURCE.
 extern "C" [[noreturn]] void __longjmp_chk(jmp_buf env, int value);
@@ -69,46 +67,6 @@ extern "C" __attribute__((noinline, noclone)) long in_fiber(
 namespace retprobe {
 namespace {
 
-struct Ends {
-  std::atomic<long> entered{0};
-  std::atomic<long> returned{0};
-  std::atomic<long> unwound{0};
-  std::atomic<long> abandoned{0};
-
-  ReturnProbe Attach(auto* function) {
-    ReturnProbeOptions options;
-    options.entry_handler = [this](EntryContext&) noexcept {
-      ++entered;
-      return true;
-    };
-    options.return_handler = [this](ReturnContext& context) noexcept {
-      switch (context.reason()) {
-        case EndReason::kReturned:
-          ++returned;
-          break;
-        case EndReason::kUnwound:
-          ++unwound;
-          break;
-        case EndReason::kAbandoned:
-          ++abandoned;
-      }
-    };
-    auto probe = ReturnProbe::Attach(reinterpret_cast<void*>(function),
-                                     std::move(options));
-    REQUIRE_MESSAGE(probe.ok(), probe.status().ToString());
-    return *std::move(probe);
-  }
-};
-
-size_t Out() { return Registry::Get().InstancesInUse(); }
-
-void InThreads(int threads, auto work) {
-  std::vector<std::thread> workers;
-  for (int i = 1; i < threads; ++i) workers.emplace_back(work);
-  work();
-  for (std::thread& worker : workers) worker.join();
-}
-
 const Jump kJumps[] = {&longjmp, &_longjmp,
                        +[](jmp_buf to, int value) { siglongjmp(to, value); },
                        &__longjmp_chk};
@@ -135,7 +93,7 @@ TEST_CASE("every longjmp ends the activations that it leaves") {
         CAPTURE(threads);
         CAPTURE(depth);
         Ends ends;
-        const ReturnProbe probe = ends.Attach(&jumper);
+        const ReturnProbe probe = Attached(&jumper, ends.Options());
         const long times = depth < 1000 ? 100 : 3;
         InThreads(threads,
                   [&] { CHECK(JumpOver(depth, jump, times) == times); });
@@ -181,8 +139,8 @@ TEST_CASE("a jump out of a signal handler leaves the frames of both stacks") {
   for (const int threads : {1, 2, 8}) {
     for (const long depth : {1L, 300L}) {
       Ends ends;
-      const ReturnProbe a = ends.Attach(&jumper);
-      const ReturnProbe b = ends.Attach(&raiser);
+      const ReturnProbe a = Attached(&jumper, ends.Options());
+      const ReturnProbe b = Attached(&raiser, ends.Options());
       InThreads(threads, [&] {
         const auto memory = std::make_unique<char[]>(kStackSize);
         for (int i = 0; i < 20; ++i) {
@@ -258,7 +216,7 @@ void SwitchFibers(char* memory) {
 TEST_CASE("longjmp from stack to stack ends nothing") {
   for (const int threads : {1, 2, 8}) {
     Ends ends;
-    const ReturnProbe probe = ends.Attach(&in_fiber);
+    const ReturnProbe probe = Attached(&in_fiber, ends.Options());
     InThreads(threads, [] {
       const auto heap = std::make_unique<char[]>(2 * kStackSize);
       SwitchFibers(heap.get());
@@ -304,7 +262,7 @@ TEST_CASE("nor does it between coroutines made on signal stacks") {
   sigaction(SIGUSR2, &action, nullptr);
   for (const int threads : {1, 2, 8}) {
     Ends ends;
-    const ReturnProbe probe = ends.Attach(&in_fiber);
+    const ReturnProbe probe = Attached(&in_fiber, ends.Options());
     InThreads(threads, [] {
       const auto heap = std::make_unique<char[]>(2 * kStackSize);
       SwitchSignalFibers(heap.get());
@@ -314,6 +272,64 @@ TEST_CASE("nor does it between coroutines made on signal stacks") {
     CHECK(ends.entered > 0);
     CHECK(ends.returned == ends.entered);
     CHECK(ends.abandoned == 0);
+    CHECK(Out() == 0);
+  }
+}
+
+TEST_CASE("a stack that is given up ends what is on it") {
+  for (const int threads : {1, 2, 8}) {
+    Ends ends;
+    const ReturnProbe probe = Attached(&in_fiber, ends.Options());
+    std::atomic<size_t> abandoned = 0;
+    InThreads(threads, [&] {
+      const auto heap = std::make_unique<char[]>(2 * kStackSize);
+      char* const middle = heap.get() + kStackSize;
+      Fiber fibers[2];
+      fibers[0].Start(heap.get());
+      fibers[1].Start(middle);
+      // While calls come and go on this stack.
+      in_fiber(3, 1, &ResumeBoth, fibers);
+      abandoned += AbandonFrames(heap.get(), middle);
+      fibers[0].done = true;
+      in_fiber(3, 1, &ResumeBoth, fibers);
+      abandoned += AbandonFrames(heap.get(), middle + kStackSize);
+      abandoned += AbandonFrames(heap.get(), middle + kStackSize);
+    });
+    CHECK(abandoned == static_cast<size_t>(threads) * 10);
+    CHECK(ends.abandoned == threads * 10);
+    CHECK(ends.entered == ends.ended());
+    CHECK(Out() == 0);
+  }
+}
+
+void ExitByItself(void*) { syscall(SYS_exit, 0); }
+
+TEST_CASE("a thread that ends by itself leaves its stack to be given up") {
+  constexpr size_t kThreadStack = 256 * 1024;
+  for (const int threads : {1, 2, 8}) {
+    Ends ends;
+    const ReturnProbe probe = Attached(&in_fiber, ends.Options());
+    const auto memory = std::make_unique<char[]>(threads * kThreadStack);
+    for (int i = 0; i < threads; ++i) {
+      pthread_attr_t attributes;
+      pthread_attr_init(&attributes);
+      pthread_attr_setstack(&attributes, memory.get() + i * kThreadStack,
+                            kThreadStack);
+      pthread_t thread;
+      pthread_create(
+          &thread, &attributes,
+          [](void*) -> void* {
+            in_fiber(7, 1, &ExitByItself, nullptr);
+            return nullptr;
+          },
+          nullptr);
+      pthread_join(thread, nullptr);
+    }
+    CHECK(Out() == static_cast<size_t>(threads) * 7);
+    CHECK(AbandonFrames(memory.get(), memory.get() + threads * kThreadStack) ==
+          static_cast<size_t>(threads) * 7);
+    CHECK(ends.abandoned == threads * 7);
+    CHECK(ends.entered == ends.ended());
     CHECK(Out() == 0);
   }
 }

@@ -18,7 +18,8 @@ struct RegisterFrame;
 enum class EndReason : uint8_t {
   kReturned,   // the function returned to its caller
   kUnwound,    // an exception, pthread_exit or a cancellation left the frame
-  kAbandoned,  // longjmp, under any of its names, left the frame
+  kAbandoned,  // longjmp, under any of its names, left the frame, or its stack
+               // was given up (AbandonFrames)
 };
 
 // Passed to an entry handler, which runs before the function's first

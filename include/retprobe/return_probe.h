@@ -33,10 +33,11 @@ struct ReturnProbeOptions {
   // in signal handlers, and concurrently: they must be async-signal-safe as
   // far as the probed function is called from signal handlers. Probed
   // functions that a handler calls run unprobed and count as
-  // Missed::recursion. A handler must return: an exception, a cancellation (so
-  // no cancellation point while that is enabled) or a siglongjmp that leaves it
-  // ends the process or the probing of its thread. It must leave MMX and the
-  // x87 stack as they were.
+  // Missed::recursion. A handler that longjmp leaves has not accepted the
+  // activation, or has heard of its end; the others that accepted it are told
+  // that it was abandoned. An exception that leaves a handler ends the process,
+  // and as handlers are noexcept so may a cancellation. Handlers must leave MMX
+  // and the x87 stack as they were.
   EntryHandler entry_handler;
   ReturnHandler return_handler;
 
@@ -196,6 +197,20 @@ class RETPROBE_API ReturnProbe {
   explicit ReturnProbe(Probe* probe) : probe_(probe) {}
   Probe* probe_;  // null: moved from, or detached
 };
+
+// Gives up a stack, or a part of it, with the frames that are on it: a fiber's
+// that is destroyed before its function has returned, or that of a thread which
+// ended by a system call of its own. The activations whose frames begin in
+// [low, high) end as abandoned, innermost first; their return handlers run in
+// the calling thread. Returns how many. Without this they would stay out for
+// ever, at the cost of some memory each.
+//
+// Requires: the memory can still be read, and nobody runs on it, now or later;
+//   whoever did has synchronized with the caller.
+// Concurrency: from any thread at any time, but not for the same frames twice
+//   at once. Not async-signal-safe. Takes time in proportion to the instances
+//   there are. An activation whose handler was running is not found.
+RETPROBE_API size_t AbandonFrames(const void* low, const void* high);
 
 }  // namespace retprobe
 

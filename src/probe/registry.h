@@ -2,6 +2,7 @@
 #ifndef RETPROBE_PROBE_REGISTRY_H_
 #define RETPROBE_PROBE_REGISTRY_H_
 
+#include <cstdint>
 #include <deque>
 #include <mutex>
 #include <vector>
@@ -65,6 +66,9 @@ class Registry {
   // All probes but this library's own.
   std::vector<ProbeInfo> List();
 
+  // See retprobe::AbandonFrames.
+  size_t AbandonFrames(uintptr_t low, uintptr_t high);
+
   // Instances that are out now, of all pools.
   size_t InstancesInUse();
 
@@ -104,6 +108,10 @@ class Registry {
 
   // In a fork's child, where only the calling thread goes on.
   void ForgetOtherThreads();
+
+  // The instances of activations whose frames begin in [low, high), innermost
+  // first.
+  std::vector<ReturnInstance*> OnStack(uintptr_t low, uintptr_t high);
 
   // Waits until no other thread runs a handler of `probe`, which is dead.
   // Returns whether the calling thread runs one.

@@ -148,6 +148,11 @@ bool ReturnProbe::entry_only() const { return probe_->entry_only; }
 
 bool ReturnProbe::uses_trap() const { return probe_->uses_trap; }
 
+size_t AbandonFrames(const void* low, const void* high) {
+  return Registry::Get().AbandonFrames(reinterpret_cast<uintptr_t>(low),
+                                       reinterpret_cast<uintptr_t>(high));
+}
+
 Missed ReturnProbe::nmissed() const { return Registry::Get().MissedOf(probe_); }
 
 }  // namespace retprobe
