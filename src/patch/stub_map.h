@@ -3,27 +3,30 @@
 #define RETPROBE_PATCH_STUB_MAP_H_
 
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
 
 #include "patch/entry_patch.h"
 
 namespace retprobe {
 
-// Which stub an address lies in, for signal handlers, while stubs are added.
-// Stubs stay for ever, and so does what is in here.
+// Which stub an address lies in, for signal handlers, while stubs are added: an
+// open-addressing table of the places where stubs begin. Stubs stay for ever,
+// and so does what is in here.
 class StubMap {
  public:
-  // Requires: no concurrent Insert.
+  // Requires: no concurrent Insert; `patch` is complete.
   void Insert(const EntryPatch* patch);
 
   // The patch whose stub `pc` is in, or null. Async-signal-safe.
   const EntryPatch* Find(uintptr_t pc) const;
 
  private:
-  struct Region;
-  Region* FindRegion(uintptr_t address) const;
+  struct Slots;
+  void Grow();
 
-  std::atomic<Region*> regions_{nullptr};
+  std::atomic<Slots*> current_{nullptr};
+  size_t count_ = 0;
 };
 
 // Every stub of the process.
