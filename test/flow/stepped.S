@@ -47,13 +47,28 @@ step_call:  // calls at once
   .cfi_endproc
   .size step_call, . - step_call
 
-  .globl step_wide
-  .type step_wide, @function
-step_wide:  // step_push, with something in the upper halves of registers
+// step_push with nothing above 128 bits of the vector registers, with 256 bits of
+// each in use, with 512.
+.macro WITH_VECTORS name, register
+  .globl \name
+  .type \name, @function
+\name:
   .cfi_startproc
-  vpcmpeqd %ymm0, %ymm0, %ymm0
+  vzeroupper
+  .irp r, 16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31
+  vpxord %xmm\r, %xmm\r, %xmm\r
+  .endr
+  .ifnb \register
+  .irp r, 0,3,9,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31
+  vpternlogd $0xff, %\register\r, %\register\r, %\register\r
+  .endr
+  .endif
   jmp step_push
   .cfi_endproc
-  .size step_wide, . - step_wide
+  .size \name, . - \name
+.endm
+WITH_VECTORS step_narrow,
+WITH_VECTORS step_wide, ymm
+WITH_VECTORS step_wider, zmm
 
   .section .note.GNU-stack, "", @progbits

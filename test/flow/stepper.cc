@@ -212,6 +212,8 @@ void Stepper::Step(const void* function, absl::FunctionRef<void()> call,
   }
 }
 
+void Stepper::Pause() { FlipTrapFlag(); }
+
 std::vector<std::string> Stepper::NotVisited() {
   std::vector<std::string> places;
   for (uintptr_t pc = Begin(); pc < End();) {
@@ -221,8 +223,10 @@ std::vector<std::string> Stepper::NotVisited() {
       places.push_back(absl::StrCat(Place(pc), " cannot be decoded"));
       break;
     }
-    if (!g_visited[pc - Begin()] && instruction.kind != Instruction::Kind::kNop)
-      places.push_back(Place(pc));
+    // Nops fill up; ud1 is a signature for the kernel.
+    const bool runs = instruction.kind != Instruction::Kind::kNop &&
+                      instruction.kind != Instruction::Kind::kStop;
+    if (runs && !g_visited[pc - Begin()]) places.push_back(Place(pc));
     pc += instruction.length;
   }
   return places;

@@ -30,6 +30,10 @@ class Stepper {
   void Step(const void* function, absl::FunctionRef<void()> call,
             int depth = 1);
 
+  // To be called in a handler, twice: what it does in between is not stepped
+  // through.
+  static void Pause();
+
   // Walks that did not lead to the caller, one line each: unwinder, place.
   const std::vector<std::string>& wrong() const { return wrong_; }
   // Walks that did.
