@@ -34,7 +34,7 @@ struct ReturnProbe::Probe {
   bool attached = false;
   bool entry_only = false;  // as PatchedFunction's
   bool uses_trap = false;   // the patch's, when attached
-  bool internal = false;  // this library's own
+  bool internal = false;    // this library's own
 
   // Whether its handlers are in the list of its function when that is made.
   bool live() const {
