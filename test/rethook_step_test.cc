@@ -29,7 +29,8 @@ Steps g_steps;
 volatile bool g_stepping;
 
 bool IsOurs(uintptr_t pc) {
-  const auto begin = reinterpret_cast<uintptr_t>(&retprobe_hooked_return);
+  // The first of them in its file, and the last.
+  const auto begin = reinterpret_cast<uintptr_t>(&retprobe_hooked_return_sse);
   const auto end = reinterpret_cast<uintptr_t>(&retprobe_hooked_landing_pad);
   return retprobe::RecordAt(pc) != nullptr ||
          (pc >= begin && pc < end + 32);  // the pad has 31 bytes
