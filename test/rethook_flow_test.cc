@@ -5,6 +5,7 @@
 // instance is out. Unwinding is in rethook_unwind_test.cc.
 #include <doctest/doctest.h>
 #include <pthread.h>
+#include <setjmp.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <ucontext.h>
@@ -17,6 +18,7 @@
 
 #include "hooking.h"
 #include "rethook/slots.h"
+#include "retprobe/return_probe.h"
 #include "signal_storm.h"
 
 RETPROBE_TEST_TARGET long recursive(long depth) {
@@ -43,6 +45,15 @@ RETPROBE_TEST_TARGET long tail_even(long n) {
   }
   return n == 0 ? 0 : tail_odd(n - 1);
 }
+RETPROBE_TEST_TARGET long jumper(long depth, jmp_buf buffer) {
+  RETPROBE_TEST_ENTER();
+  if (depth < 0) return 0;
+  if (depth == 0) longjmp(buffer, 1);
+  long below = jumper(depth - 1, buffer);
+  asm volatile("" : "+r"(below));
+  return below + 1;
+}
+
 RETPROBE_TEST_TARGET long in_storm(long x) {
   RETPROBE_TEST_ENTER();
   return x + 1;
@@ -130,6 +141,26 @@ TEST_CASE("hooked functions called in a storm of signals end exactly once") {
       CHECK(hooking.entries() == hooking.returned());
     }
   }
+}
+
+__attribute__((noinline)) bool JumpsOver(long depth) {
+  jmp_buf buffer;
+  if (setjmp(buffer) != 0) return true;
+  jumper(depth, buffer);
+  return false;
+}
+
+TEST_CASE("longjmp ends the hooked activations that it leaves") {
+  // Which is when longjmp is looked at.
+  const auto probe =
+      ReturnProbe::Attach(reinterpret_cast<void*>(&in_storm), {});
+  REQUIRE_MESSAGE(probe.ok(), probe.status().ToString());
+  std::atomic<int> wrong{0};
+  ForStoragesAndThreads([&](Hooking& hooking) {
+    wrong += !JumpsOver(1) || !JumpsOver(50);
+    wrong += hooking.abandoned() < 53;
+  });
+  CHECK(wrong == 0);
 }
 
 // Two fibers, each inside a hooked function while the other runs.

@@ -244,6 +244,14 @@ uint64_t CurrentTask() noexcept {
   return g_task;
 }
 
+void EndHooked(ReturnInstance* innermost) noexcept {
+  while (innermost != nullptr) {
+    SlotRecord& record = *innermost->slot;
+    innermost = innermost->further_out;
+    End(record, nullptr, EndReason::kAbandoned);
+  }
+}
+
 size_t FlushTask(HookCore& core, uint64_t task) noexcept {
   size_t flushed = 0;
   ForEachRecord([&](SlotRecord& record) {

@@ -72,6 +72,9 @@ void* FindReturnAddress(void* address) noexcept;
 uint64_t CurrentTask() noexcept;
 size_t FlushTask(HookCore& core, uint64_t task) noexcept;
 
+// Ends what a jump leaves: a chain by ReturnInstance::further_out.
+void EndHooked(ReturnInstance* innermost) noexcept;
+
 // Makes the calling thread's activation of `core` known.
 inline void Claim(SlotRecord& record, HookCore& core) {
   record.task = CurrentTask();

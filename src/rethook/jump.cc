@@ -3,12 +3,12 @@
 // longjmp over probed frames: which activations the jump leaves, and their end.
 //
 // The stack is walked from the jump outwards until the frame that called
-// setjmp; what of the trampoline is passed on the way has been left. Nothing is
-// ended before that frame has been found: a library that switches between
-// stacks with longjmp goes to a frame which is not further out, and the frames
-// that it leaves will run on. "Found" is exact: setjmp's caller is unwound by
-// one frame from the jump's own buffer, and the walk must come to the same
-// canonical frame address.
+// setjmp; what of the trampoline, and which code slots of Rethooks, are passed
+// on the way has been left. Nothing is ended before that frame has been found:
+// a library that switches between stacks with longjmp goes to a frame which is
+// not further out, and the frames that it leaves will run on. "Found" is exact:
+// setjmp's caller is unwound by one frame from the jump's own buffer, and the
+// walk must come to the same canonical frame address.
 
 #include <signal.h>
 #include <unwind.h>
@@ -17,6 +17,7 @@
 
 #include "arch/arch.h"
 #include "rethook/guard.h"
+#include "rethook/hooked.h"
 #include "rethook/left_frame.h"
 #include "rethook/slow_path.h"
 #include "rethook/trampoline.h"
@@ -46,15 +47,16 @@ bool Readable(uintptr_t address) {
                           0, sizeof(uint64_t)) == -EINVAL;
 }
 
-// Whether something between `sp` and `target` may be a frame of the trampoline:
-// its callee, or a signal's frame, holds an address in it. False when a jump
-// there does not stay on this stack.
+// Whether something between `sp` and `target` may be a frame of the trampoline,
+// or of a slot: its callee, or a signal's frame, holds an address in it. False
+// when a jump there does not stay on this stack.
 bool MayPassTrampoline(uintptr_t sp, uintptr_t target) {
   if (target <= sp) return false;
   if (target - sp > kSearchLimit) return true;
   for (uintptr_t at = sp; at < target; at += sizeof(uintptr_t)) {
     if (at % kPage == 0 && !Readable(at)) return false;
-    if (InTrampoline(*reinterpret_cast<const uintptr_t*>(at))) return true;
+    const uintptr_t word = *reinterpret_cast<const uintptr_t*>(at);
+    if (InTrampoline(word) || RecordAt(word) != nullptr) return true;
   }
   return false;
 }
@@ -96,7 +98,20 @@ struct TargetFrame {
   }
 };
 
-// Collects the instances of trampoline frames from here to `target`.
+// Instances, innermost first.
+struct Chain {
+  ReturnInstance* innermost = nullptr;
+  ReturnInstance** last = &innermost;
+
+  void Add(ReturnInstance* instance) {
+    *last = instance;
+    last = &instance->further_out;
+    instance->further_out = nullptr;
+  }
+};
+
+// Collects the instances of trampoline frames, and of slots, from here to
+// `target`.
 struct Walk {
   const uintptr_t target;
   const StackRange signal_stack;
@@ -105,8 +120,8 @@ struct Walk {
   uintptr_t sp = 0;            // of the frame before
   uintptr_t signal_frame = 0;  // the last one passed
   InterruptedSlowPath slow;
-  ReturnInstance* innermost = nullptr;
-  ReturnInstance** last = &innermost;
+  Chain probed;
+  Chain hooked;
 
   // Whether a frame with stack pointer `next` may have been interrupted by the
   // signal that was taken at `sp`: below it, or on another stack than the
@@ -125,8 +140,17 @@ struct Walk {
     ReturnInstance* instance = NoteLeft(
         state, sp, [&](int number) { return _Unwind_GetGR(context, number); });
     if (instance == nullptr) return;
-    *last = instance;
-    last = &instance->further_out;
+    probed.Add(instance);
+  }
+
+  void NoteSlot(uintptr_t ip) {
+    const SlotRecord* record = RecordAt(ip);
+    // relaxed: this thread's, or done with
+    if (record == nullptr || ip != ReturnInto(record) ||
+        record->owner.load(std::memory_order_relaxed) == 0) {
+      return;
+    }
+    hooked.Add(record->instance);
   }
 
   static _Unwind_Reason_Code Visit(_Unwind_Context* context, void* argument) {
@@ -141,7 +165,11 @@ struct Walk {
     self.sp = sp;
     self.found = sp == self.target;
     if (self.found) return _URC_NORMAL_STOP;
-    if (InTrampoline(ip)) self.Note(StateAt(ip, interrupted != 0), context);
+    if (InTrampoline(ip)) {
+      self.Note(StateAt(ip, interrupted != 0), context);
+    } else {
+      self.NoteSlot(ip);
+    }
     return _URC_NO_REASON;
   }
 };
@@ -161,10 +189,11 @@ void retprobe_before_jump(const void* buffer, int value,
   if (frame.address == 0) return;
   Walk walk = {frame.address, signal_stack};
   _Unwind_Backtrace(&Walk::Visit, &walk);
-  if (!walk.found || !walk.passed) return;
+  if (!walk.found) return;
   if (walk.slow.sp != 0 && walk.slow.signal_frame != 0) {
     FinishThenJump(walk.slow, site->function, buffer, value);
   }
-  LeaveHandlers();
-  if (walk.innermost != nullptr) EndAbandoned(walk.innermost);
+  if (walk.passed) LeaveHandlers();
+  if (walk.hooked.innermost != nullptr) EndHooked(walk.hooked.innermost);
+  if (walk.probed.innermost != nullptr) EndAbandoned(walk.probed.innermost);
 }

@@ -16,9 +16,9 @@
 #include "base/membarrier.h"
 #include "objpool/magazine.h"
 #include "rethook/hooked.h"
-#include "rethook/trampoline.h"
 #include "rethook/prepare.h"
 #include "rethook/shadow_stack.h"
+#include "rethook/trampoline.h"
 #include "retprobe/objpool.h"
 
 namespace retprobe {
