@@ -88,12 +88,16 @@ uintptr_t BranchTargets::NextFunction(uintptr_t address) const {
 
 void BranchTargets::Sweep(CodeReader read) {
   const uintptr_t first = begin();
-  const uintptr_t size = end() - first;
-  targets_.assign(size / 64 + 1, 0);
-  ForEachByte(first, end(), read, [&](const uint8_t* bytes, uintptr_t address) {
-    const uintptr_t offset = FarTarget(bytes, address) - first;
-    if (offset < size) targets_[offset / 64] |= 1ull << offset % 64;
-  });
+  const uintptr_t size = std::min<uintptr_t>(end() - first, UINT32_MAX);
+  ForEachByte(first, first + size, read,
+              [&](const uint8_t* bytes, uintptr_t address) {
+                const uintptr_t offset = FarTarget(bytes, address) - first;
+                if (offset >= size) return;
+                suspects_.push_back({static_cast<uint32_t>(offset),
+                                     static_cast<uint32_t>(address - first)});
+              });
+  std::sort(suspects_.begin(), suspects_.end());
+  swept_ = true;
 }
 
 CodeRange BranchTargets::RangeToDecode(uintptr_t suspect) const {
@@ -139,21 +143,25 @@ bool BranchTargets::Verify(uintptr_t suspect, uintptr_t begin, uintptr_t end,
   return false;
 }
 
+void BranchTargets::Add(uintptr_t suspect, uintptr_t begin, uintptr_t end,
+                        bool calls, CodeReader read,
+                        std::vector<Branch>* branches) const {
+  Branch branch;
+  if (!Verify(suspect, begin, end, calls, read, &branch)) return;
+  for (const Branch& known : *branches) {
+    if (known.source == branch.source) return;
+  }
+  branches->push_back(branch);
+}
+
 void BranchTargets::FindIn(uintptr_t from, uintptr_t to, uintptr_t begin,
                            uintptr_t end, bool far, bool calls, CodeReader read,
                            std::vector<Branch>* branches) const {
   ForEachByte(from, to, read, [&](const uint8_t* bytes, uintptr_t address) {
     const uintptr_t target =
         far ? FarTarget(bytes, address) : ShortTarget(bytes, address);
-    Branch branch;
-    if (target < begin || target >= end ||
-        !Verify(address, begin, end, calls, read, &branch)) {
-      return;
-    }
-    for (const Branch& known : *branches) {
-      if (known.source == branch.source) return;
-    }
-    branches->push_back(branch);
+    if (target < begin || target >= end) return;
+    Add(address, begin, end, calls, read, branches);
   });
 }
 
@@ -164,15 +172,14 @@ std::vector<Branch> BranchTargets::FindBranches(uintptr_t begin, uintptr_t end,
   const uintptr_t low = std::max(this->begin(), begin - kShortReach);
   const uintptr_t high = std::min(this->end(), end + kShortReach);
   FindIn(low, high, begin, end, /*far=*/false, /*calls=*/true, read, &branches);
-  if (targets_.empty()) Sweep(read);
-  for (uintptr_t address = begin; address < end; ++address) {
-    const uintptr_t offset = address - this->begin();
-    if (offset / 64 < targets_.size() &&
-        (targets_[offset / 64] >> offset % 64 & 1) != 0) {
-      FindIn(this->begin(), this->end(), begin, end, /*far=*/true,
-             /*calls=*/true, read, &branches);
-      break;
-    }
+  if (!swept_) Sweep(read);
+  const uintptr_t first = this->begin();
+  auto suspect = std::lower_bound(
+      suspects_.begin(), suspects_.end(), begin - first,
+      [](const Suspect& s, uintptr_t target) { return s.target < target; });
+  for (; suspect != suspects_.end() && suspect->target < end - first;
+       ++suspect) {
+    Add(first + suspect->source, begin, end, /*calls=*/true, read, &branches);
   }
   return branches;
 }

@@ -28,10 +28,10 @@ struct Branch {
 //
 // Decoding everything would cost 100 ns an instruction. Instead the first
 // question makes one pass over the bytes, at every offset, for what could be
-// the opcode of a branch with a 32-bit distance, and sets a bit for its target:
-// no branch is missed whatever the alignment of instructions, and a bit set by
-// chance is found out by decoding the function it seems to come from. Branches
-// with 8 bits of distance are looked for in the neighbourhood only.
+// the opcode of a branch with a 32-bit distance, and keeps where it goes: no
+// branch is missed whatever the alignment of instructions, and one that is
+// there by chance is found out by decoding the function it seems to come from.
+// Branches with 8 bits of distance are looked for in the neighbourhood only.
 class BranchTargets {
  public:
   // All of `extent` is searched; `functions`, ascending, say where decoding
@@ -63,13 +63,22 @@ class BranchTargets {
   void FindIn(uintptr_t from, uintptr_t to, uintptr_t begin, uintptr_t end,
               bool far, bool calls, CodeReader read,
               std::vector<Branch>* branches) const;
+  void Add(uintptr_t suspect, uintptr_t begin, uintptr_t end, bool calls,
+           CodeReader read, std::vector<Branch>* branches) const;
   bool Verify(uintptr_t suspect, uintptr_t begin, uintptr_t end, bool calls,
               CodeReader read, Branch* branch) const;
   CodeRange RangeToDecode(uintptr_t suspect) const;
 
   CodeRange extent_;
   std::vector<CodeRange> functions_;
-  std::vector<uint64_t> targets_;  // one bit an address, from begin()
+  // Offsets from begin(); of code of more than 4 GiB, the first.
+  struct Suspect {
+    uint32_t target;
+    uint32_t source;
+    bool operator<(const Suspect& other) const { return target < other.target; }
+  };
+  std::vector<Suspect> suspects_;  // ascending
+  bool swept_ = false;
 };
 
 }  // namespace retprobe
