@@ -18,8 +18,8 @@ using Clock = std::chrono::steady_clock;
 
 long Cycles(int threads) {
   const char* const wanted = std::getenv("RETPROBE_CHURN_CYCLES");
-  const long cycles = wanted != nullptr ? std::atol(wanted) : 60;
-  return threads == 8 ? cycles : std::min(cycles, 40L);
+  const long cycles = wanted != nullptr ? std::atol(wanted) : 40;
+  return threads == 8 ? cycles : std::min(cycles, 25L);
 }
 
 absl::StatusOr<ReturnProbe> Attach(size_t target, Watched& watched,
