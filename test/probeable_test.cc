@@ -83,11 +83,20 @@ std::string EntryOnly(const std::string& name) {
   Function function;
   function.name = name;
   CHECK(Probeable(AnyModule(), function).ok());
-  const char* reason = WhyEntryOnly(function);
+  const char* reason = WhyEntryOnly(AnyModule(), function);
   return reason == nullptr ? "" : reason;
 }
 
 TEST_CASE("what has no return to see can be probed at its entry") {
+  CHECK(EntryOnly("_ZN2v88internal15Builtin_ConsoleEiPmPNS0_7IsolateE") ==
+        "is of a virtual machine, which looks for return addresses into its "
+        "code");
+  Module machine = AnyModule();
+  machine.name = "libjvm.so";
+  Function function;
+  function.name = "JVM_GC";
+  CHECK(WhyEntryOnly(machine, function) != nullptr);
+  CHECK(WhyEntryOnly(AnyModule(), function) == nullptr);
   CHECK(EntryOnly("_setjmp") == "may return twice into the same frame");
   CHECK(EntryOnly("longjmp") == "never returns to its caller");
   CHECK(EntryOnly("_exit") == "never returns to its caller");

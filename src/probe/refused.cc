@@ -42,7 +42,8 @@ Refused RefusedOf(const Module& module, const Blacklist& blacklist) {
       ModuleFunctions(module);
   if (!functions.ok()) return refused;
   for (Function function : *functions) {
-    ProbeTerms terms = {Probeable(module, function), WhyEntryOnly(function)};
+    ProbeTerms terms = {Probeable(module, function),
+                        WhyEntryOnly(module, function)};
     const bool may_resolve = terms.status.ok();
     terms.status.Update(NotOnBlacklist(module, function, blacklist));
     if (terms.status.ok() && terms.entry_only == nullptr) continue;

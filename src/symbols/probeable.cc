@@ -21,6 +21,8 @@ constexpr char kAsksForCaller[] = "looks at its return address";
 constexpr char kOwnConvention[] = "has a calling convention of its own";
 constexpr char kSwitchesStack[] = "continues on another stack";
 constexpr char kUnwinder[] = "unwinds the stack from its caller";
+constexpr char kGeneratedCallers[] =
+    "is of a virtual machine, which looks for return addresses into its code";
 constexpr char kStartup[] = "starts or ends a program, thread or module";
 constexpr char kBeforeRseq[] =
     "is called in new threads before they have a CPU id of their own";
@@ -82,9 +84,17 @@ constexpr Rule kRefusals[] = {
     {"retprobe_*", kOurselves},
 };
 
+// Virtual machines whose functions are called by code that they generate. They
+// find its frames, to collect garbage or to throw, by the return address that
+// it left (HotSpot: JavaFrameAnchor; V8: ExitFrame), and give up over another.
+constexpr absl::string_view kVirtualMachines[] = {
+    "libjvm.so", "node", "nodejs", "libnode.so*", "libv8*",
+};
+
 // Functions whose return address must stay where the caller put it, or whose
 // return nobody will see.
 constexpr Rule kEntryOnly[] = {
+    {"_ZN2v88internal*", kGeneratedCallers},
     {"setjmp", kReturnsTwice},
     {"_setjmp", kReturnsTwice},
     {"__setjmp", kReturnsTwice},
@@ -279,7 +289,10 @@ absl::Status Probeable(const Module& module, const Function& function) {
   return absl::OkStatus();
 }
 
-const char* WhyEntryOnly(const Function& function) {
+const char* WhyEntryOnly(const Module& module, const Function& function) {
+  for (absl::string_view machine : kVirtualMachines) {
+    if (Matches(machine, module.name)) return kGeneratedCallers;
+  }
   return FindRule(kEntryOnly, function);
 }
 

@@ -20,9 +20,10 @@ absl::Status Probeable(const Module& module, const Function& function);
 
 // Completes "NAME ..." when the function must find its return address where the
 // caller put it, or has no return to see: it returns twice (setjmp), never
-// (exit), asks who called it (dlsym), unwinds, or switches stacks. Null for all
-// others. Its entry can be probed, not its return.
-const char* WhyEntryOnly(const Function& function);
+// (exit), asks who called it (dlsym), unwinds, switches stacks, or belongs to a
+// virtual machine. Null for all others. Its entry can be probed, not its
+// return.
+const char* WhyEntryOnly(const Module& module, const Function& function);
 
 }  // namespace retprobe
 
