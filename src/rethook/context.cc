@@ -92,8 +92,11 @@ __attribute__((noinline, noclone)) void EntryContext::set_float_argument(
 void* ReturnContext::function() const noexcept { return FunctionOf(instance_); }
 
 void* ReturnContext::return_address() const noexcept {
+  // relaxed: this thread took the instance.
+  const Site* site = instance_->list.load(std::memory_order_relaxed)->site;
+  const uint64_t address = instance_->return_address;
   return reinterpret_cast<void*>(
-      CallerOf(instance_->return_address, instance_->saved_rbx));
+      site != nullptr ? CallerOf(address, instance_->saved_rbx) : address);
 }
 
 void* ReturnContext::frame() const noexcept { return FrameOf(instance_); }
