@@ -341,6 +341,8 @@ TEST_CASE("List tells of every attached probe, its state and its counts") {
     CHECK(info(Address(&list_nested), 0).max_depth == 1);
     CHECK(info(Address(&list_outer), 0).probes_on_function == 2);
     CHECK(info(Address(&list_outer), 0).data_size == 24);
+    CHECK(!info(Address(&list_outer), 0).entry_only);
+    CHECK(!info(Address(&list_outer), 0).uses_trap);
     CHECK(!info(Address(&list_outer), 0).hits);
     CHECK(info(Address(&list_outer), 1).hits == 0u);
     nested->Enable();
@@ -361,6 +363,13 @@ TEST_CASE("List tells of every attached probe, its state and its counts") {
     CHECK(info(Address(&list_outer), 0).state == State::kEnabled);
     CHECK(info(Address(&list_outer), 1).state == State::kUsedUp);
     CHECK(info(Address(&list_outer), 1).hits == 2u);
+    options = {};
+    options.entry_handler = [](EntryContext&) noexcept { return true; };
+    auto at_entry =
+        ReturnProbe::Attach("libc.so.6:_setjmp", std::move(options));
+    REQUIRE_MESSAGE(at_entry.ok(), at_entry.status().ToString());
+    CHECK(info(at_entry->function(), 0).entry_only);
+    at_entry->Detach();
     plain->Detach();
     CHECK(ReturnProbe::List().size() == 2);
   }

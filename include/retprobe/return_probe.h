@@ -108,6 +108,8 @@ struct ProbeInfo {
   int maxactive = 0;
   size_t data_size = 0;
   bool filtered = false;
+  bool entry_only = false;  // as ReturnProbe::entry_only
+  bool uses_trap = false;   // as ReturnProbe::uses_trap
 };
 
 // A probe on one function: handlers run when it is entered and when it

@@ -143,6 +143,8 @@ ProbeInfo InfoOf(const Probe& probe) {
   info.maxactive = probe.state.maxactive;
   info.data_size = probe.data_size;
   info.filtered = probe.filter != nullptr;
+  info.entry_only = probe.entry_only;
+  info.uses_trap = probe.uses_trap;
   return info;
 }
 
