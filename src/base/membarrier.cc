@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/membarrier.h"
 
+#include <sched.h>
+
 #include <cerrno>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "base/cpu.h"
 
 namespace retprobe {
 namespace {
@@ -45,6 +49,24 @@ absl::Status RegisterMembarrier(Membarrier barrier) {
           "membarrier ", registration.name,
           " is forbidden, probably by a seccomp filter (errno ", error, ")"));
   }
+}
+
+bool SynchronizeMemory() {
+  if (IssueMembarrier(Membarrier::kMemory)) return true;
+  const int cpus = PossibleCpus();
+  const size_t size = CPU_ALLOC_SIZE(cpus);
+  std::vector<char> before(size), one(size);
+  auto* const before_set = reinterpret_cast<cpu_set_t*>(before.data());
+  auto* const one_set = reinterpret_cast<cpu_set_t*>(one.data());
+  if (sched_getaffinity(0, size, before_set) != 0) return false;
+  for (int cpu = 0; cpu < cpus; ++cpu) {
+    CPU_ZERO_S(size, one_set);
+    CPU_SET_S(cpu, size, one_set);
+    // Fails for a CPU that is off, or that no thread of ours may use.
+    sched_setaffinity(0, size, one_set);
+  }
+  sched_setaffinity(0, size, before_set);
+  return false;
 }
 
 }  // namespace retprobe

@@ -14,6 +14,12 @@ namespace retprobe {
 //   kPermissionDenied, forbidden, as seccomp filters do.
 absl::Status RegisterMembarrier(Membarrier barrier);
 
+// As IssueMembarrier(Membarrier::kMemory), and where that is refused (a seccomp
+// filter since it was registered) by running on every CPU in turn: whoever ran
+// there was switched out, which is a full barrier; false then, because a CPU on
+// which this thread may not run escapes that. Set-up only.
+bool SynchronizeMemory();
+
 }  // namespace retprobe
 
 #endif  // RETPROBE_BASE_MEMBARRIER_H_

@@ -432,7 +432,7 @@ void Registry::Finish(Probe* probe) {
     // here, of `running` before `dead` there, and in the trampoline: a full
     // fence in every thread. Either the handler sees `dead` and does not run or
     // WaitForHandlers sees it running.
-    const bool fenced = IssueMembarrier(Membarrier::kMemory);
+    const bool fenced = SynchronizeMemory();
     const bool here = WaitForHandlers(probe->state);
     // None will be called any more: what they hold goes now, not when the last
     // activation has ended.
