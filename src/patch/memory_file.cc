@@ -2,6 +2,7 @@
 #include "patch/memory_file.h"
 
 #include <fcntl.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -17,8 +18,13 @@ absl::StatusOr<MemoryFile> MemoryFile::Open() {
   int file = open("/proc/thread-self/mem", O_RDWR | O_CLOEXEC);
   if (file < 0) file = open("/proc/self/mem", O_RDWR | O_CLOEXEC);
   if (file < 0) {
-    return absl::PermissionDeniedError(
-        absl::StrCat("cannot open /proc/self/mem: ", strerrordesc_np(errno)));
+    return absl::PermissionDeniedError(absl::StrCat(
+        "cannot open /proc/self/mem: ", strerrordesc_np(errno),
+        // What a change of user does to a process, until it says otherwise.
+        prctl(PR_GET_DUMPABLE, 0, 0, 0, 0) == 1
+            ? ""
+            : "; the process gave up privileges: prctl(PR_SET_DUMPABLE, 1) "
+              "lets it write its own code again"));
   }
   return MemoryFile(file);
 }
