@@ -54,15 +54,19 @@ Missed Counters(const Site& site) {
           .dying = site.missed_dying.load(std::memory_order_relaxed)};
 }
 
-constexpr uint8_t kLeafFlags =
-    RETPROBE_FLAG_LEAF | RETPROBE_FLAG_LEAF_SSE | RETPROBE_FLAG_ENTRY_LEAF;
+constexpr uint8_t kLeafFlags = RETPROBE_FLAG_LEAF | RETPROBE_FLAG_LEAF_SSE |
+                               RETPROBE_FLAG_ENTRY_LEAF |
+                               RETPROBE_FLAG_ENTRY_LEAF_SSE;
 
 uint8_t LeafFlags(const HandlerCode& entry, const HandlerCode& ret) {
   uint8_t flags = 0;
   if (ret.leaf) {
     flags |= ret.vectors == 0 ? RETPROBE_FLAG_LEAF : RETPROBE_FLAG_LEAF_SSE;
   }
-  if (entry.leaf && entry.vectors == 0) flags |= RETPROBE_FLAG_ENTRY_LEAF;
+  if (entry.leaf) {
+    flags |= entry.vectors == 0 ? RETPROBE_FLAG_ENTRY_LEAF
+                                : RETPROBE_FLAG_ENTRY_LEAF_SSE;
+  }
   return flags;
 }
 

@@ -41,8 +41,9 @@
 // (probe/handler_code.h).
 #define RETPROBE_FLAG_LEAF 8
 #define RETPROBE_FLAG_ENTRY_LEAF 16
-// As RETPROBE_FLAG_LEAF, but the low 128 bits of vector registers 0..3.
+// The same, but also the low 128 bits of vector registers 0..3.
 #define RETPROBE_FLAG_LEAF_SSE 32
+#define RETPROBE_FLAG_ENTRY_LEAF_SSE 128
 // The function is left alone once the entry handlers have run: its return
 // address stays where it is.
 #define RETPROBE_FLAG_ENTRY_ONLY 64

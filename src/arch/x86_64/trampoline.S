@@ -236,6 +236,23 @@
   movq (\frame + RETPROBE_FRAME_RDI)(%rsp), %rdi
 .endm
 
+// Vector registers 0..3 around CALL_LEAF, between its context and its
+// RegisterFrame, which is 96 above rsp.
+.macro SAVE_LEAF_SSE
+  leaq 32(%rsp), %rcx
+  movq %rcx, (96 + RETPROBE_FRAME_VECTORS)(%rsp)
+  movq $16, (96 + RETPROBE_FRAME_VECTOR_STRIDE)(%rsp)
+  .irp r, 0,1,2,3
+  movaps %xmm\r, (32 + \r * 16)(%rsp)
+  .endr
+.endm
+
+.macro RESTORE_LEAF_SSE
+  .irp r, 0,1,2,3
+  movaps (32 + \r * 16)(%rsp), %xmm\r
+  .endr
+.endm
+
   .section .rodata.retprobe_states, "a"
   .balign 8
   .globl retprobe_states
@@ -405,17 +422,10 @@ retprobe_return:
   .cfi_remember_state
   leaq -200(%rsp), %rsp
   .cfi_adjust_cfa_offset 200
-  leaq 32(%rsp), %rcx
-  movq %rcx, (96 + RETPROBE_FRAME_VECTORS)(%rsp)
-  movq $16, (96 + RETPROBE_FRAME_VECTOR_STRIDE)(%rsp)
-  .irp r, 0,1,2,3
-  movaps %xmm\r, (32 + \r * 16)(%rsp)
-  .endr
+  SAVE_LEAF_SSE
   CALL_LEAF RETPROBE_LIST_RETURN_HANDLER, RETPROBE_LIST_RETURN_USER, 96, \
     RETURNING
-  .irp r, 0,1,2,3
-  movaps (32 + \r * 16)(%rsp), %xmm\r
-  .endr
+  RESTORE_LEAF_SSE
   leaq 200(%rsp), %rsp
   .cfi_adjust_cfa_offset -200
   jmp .Lhandled
@@ -492,7 +502,7 @@ retprobe_return:
 .Lentry_handlers:  // rbx = instance, rsi = list
   STATE HELD, RBX
   testb $RETPROBE_FLAG_ENTRY_LEAF, RETPROBE_LIST_FLAGS(%rsi)
-  jz .Lentry_general
+  jz .Lentry_more
   movq RETPROBE_LIST_PROBE(%rsi), %rcx
   movq %rcx, RETPROBE_INSTANCE_RUNNING(%rbx)  // as R0 and S3 of dispatch.cc
   cmpb $0, (%rcx)
@@ -508,6 +518,7 @@ retprobe_return:
   movq (32 + RETPROBE_FRAME_R9)(%rsp), %r9
   leaq 136(%rsp), %rsp
   .cfi_adjust_cfa_offset -136
+.Lentry_handled:  // al = wanted
   movq $0, RETPROBE_INSTANCE_RUNNING(%rbx)  // as R1 of dispatch.cc
   testb %al, %al
   jnz .Lcall_body
@@ -517,7 +528,35 @@ retprobe_return:
   movq $0, RETPROBE_INSTANCE_RUNNING(%rbx)
   jmp .Ldeclined
 
+  // As .Lreturn_more.
+.Lentry_more:
+  testb $RETPROBE_FLAG_ENTRY_LEAF_SSE, RETPROBE_LIST_FLAGS(%rsi)
+  jz .Lentry_general
+  leaq -200(%rsp), %rcx
+  testb $15, %cl
+  jnz .Lentry_general
+  movq RETPROBE_LIST_PROBE(%rsi), %rcx
+  movq %rcx, RETPROBE_INSTANCE_RUNNING(%rbx)
+  cmpb $0, (%rcx)
+  jne .Lentry_dead
+  .cfi_remember_state
+  leaq -200(%rsp), %rsp
+  .cfi_adjust_cfa_offset 200
+  movq %r8, (96 + RETPROBE_FRAME_R8)(%rsp)
+  movq %r9, (96 + RETPROBE_FRAME_R9)(%rsp)
+  SAVE_LEAF_SSE
+  CALL_LEAF RETPROBE_LIST_ENTRY_HANDLER, RETPROBE_LIST_ENTRY_USER, 96, \
+    ENTERING
+  RESTORE_LEAF_SSE
+  movq (96 + RETPROBE_FRAME_R8)(%rsp), %r8
+  movq (96 + RETPROBE_FRAME_R9)(%rsp), %r9
+  leaq 200(%rsp), %rsp
+  .cfi_adjust_cfa_offset -200
+  jmp .Lentry_handled
+  .cfi_restore_state
+
 .Lentry_general:
+  STATE HELD, RBX
   jmp *RETPROBE_LIST_ENTRY_PATH(%rsi)
 
 .macro ENTRY_PATH class, area
