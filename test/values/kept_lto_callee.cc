@@ -1,3 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "kept_callee.inc"
 #include "kept_lto.h"
+// What that declares hidden.
+#include "kept_callee.inc"
