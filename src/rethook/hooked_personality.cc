@@ -16,8 +16,8 @@ retprobe_hooked_personality(int version, _Unwind_Action actions, uint64_t,
   using namespace retprobe;
   if (version != 1) return _URC_FATAL_PHASE1_ERROR;
   if ((actions & _UA_CLEANUP_PHASE) == 0) return _URC_CONTINUE_UNWIND;
-  const Unwinder* unwinder =
-      FindUnwinder(reinterpret_cast<uintptr_t>(__builtin_return_address(0)));
+  const Unwinder* unwinder = FindUnwinder(
+      reinterpret_cast<uintptr_t>(__builtin_return_address(0)), context);
   const auto pc = static_cast<uintptr_t>(unwinder->get_ip(context));
   SlotRecord* record = RecordAt(pc);
   // Elsewhere in a slot (a cancellation at that very instruction) it has been

@@ -7,6 +7,8 @@
 
 #include <atomic>
 
+#include "rethook/llvm_cursor.h"
+
 namespace retprobe {
 namespace {
 
@@ -100,7 +102,7 @@ constexpr uintptr_t kFilling = ~uintptr_t{0};
 
 }  // namespace
 
-const Unwinder* FindUnwinder(uintptr_t caller) {
+const Unwinder* FindUnwinder(uintptr_t caller, _Unwind_Context* context) {
   for (const CacheEntry& entry : g_cache) {
     // A2 <- R6: `unwinder` and `end` are complete.
     const uintptr_t begin = entry.begin.load(std::memory_order_acquire);
@@ -116,7 +118,12 @@ const Unwinder* FindUnwinder(uintptr_t caller) {
     return &kOwn;
   }
   Unwinder found;
-  if (!Fill(SymbolsOf(object.dlfo_link_map), found)) return &kOwn;
+  if (!Fill(SymbolsOf(object.dlfo_link_map), found)) {
+    const bool hidden = IsLlvmCursor(
+        context, reinterpret_cast<uintptr_t>(object.dlfo_map_start),
+        reinterpret_cast<uintptr_t>(object.dlfo_map_end));
+    return hidden ? &kLlvmCursor : &kOwn;
+  }
   for (CacheEntry& entry : g_cache) {
     uintptr_t expected = 0;
     // relaxed: claims the entry; nothing is read from it.

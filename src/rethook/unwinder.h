@@ -23,10 +23,11 @@ struct Unwinder {
 };
 
 // The unwinder that the code at `caller` belongs to: the one its module
-// exports, else the one this library is linked with.
+// exports, else a hidden copy of LLVM's that made `context` (llvm_cursor.h),
+// else the one this library is linked with.
 //
 // Signals: async-signal-safe. Allocates nothing; takes no lock.
-const Unwinder* FindUnwinder(uintptr_t caller);
+const Unwinder* FindUnwinder(uintptr_t caller, _Unwind_Context* context);
 
 // What the module that contains `address` exports as `name`, or null.
 //
