@@ -51,6 +51,8 @@ bool Decode(const uint8_t* bytes, Decoded* decoded) {
 bool Leaves(const Decoded& decoded) {
   switch (decoded.instruction.meta.category) {
     case ZYDIS_CATEGORY_UNCOND_BR:
+      // Outside a transaction it does nothing.
+      return decoded.mnemonic() != ZYDIS_MNEMONIC_XABORT;
     case ZYDIS_CATEGORY_RET:
     case ZYDIS_CATEGORY_CALL:  // it returns into the original code
       return true;

@@ -16,7 +16,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 
 namespace retprobe::arch {
 
@@ -36,12 +35,11 @@ inline uint64_t Demangle(uint64_t value) noexcept {
 // Reads glibc's jmp_buf or sigjmp_buf: the same eight words, three of them
 // mangled.
 inline JumpTarget ReadJumpBuffer(const void* buffer) noexcept {
-  JumpTarget target;
-  std::memcpy(&target, buffer, sizeof(target));
-  target.rbp = Demangle(target.rbp);
-  target.rsp = Demangle(target.rsp);
-  target.rip = Demangle(target.rip);
-  return target;
+  // Word by word: one copy of all would be a call of memcpy, and that probed.
+  using Word [[gnu::may_alias]] = const uint64_t;
+  const auto* words = static_cast<Word*>(buffer);
+  return {words[0], Demangle(words[1]), words[2],           words[3],
+          words[4], words[5],           Demangle(words[6]), Demangle(words[7])};
 }
 
 }  // namespace retprobe::arch
