@@ -13,7 +13,7 @@
 
 extern "C" {
 ptrdiff_t retprobe_rseq_offset __attribute__((visibility("hidden")));
-int32_t retprobe_vector_level __attribute__((visibility("hidden")));
+int32_t retprobe_vector_level __attribute__((visibility("hidden"))) = -1;
 }
 
 namespace retprobe {

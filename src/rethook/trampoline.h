@@ -25,7 +25,7 @@ extern const void* const retprobe_return_paths[];
 // Constants of the process, set by PrepareTrampoline (rethook/prepare.h).
 extern ptrdiff_t retprobe_rseq_offset;
 // What the machine and the kernel offer: 0 SSE, 1 AVX, 2 AVX-512F, 3 also
-// AVX-512BW and VL.
+// AVX-512BW and VL. Not yet prepared: -1.
 extern int32_t retprobe_vector_level;
 
 // The magazine was empty, frozen, or not for this thread. Null: no instance,
