@@ -56,8 +56,8 @@ __attribute__((visibility("default"))) unsigned la_objopen(link_map* map,
   return LA_FLG_BINDTO | LA_FLG_BINDFROM;
 }
 
-// All is loaded, nothing of the program has run. (In la_version, dlopen of what
-// Create loads is not possible yet.)
+// All is loaded, nothing of the program has run. (In la_version the dynamic
+// linker is not ready for the dlopen that Create needs.)
 __attribute__((visibility("default"))) void la_preinit(uintptr_t*) {
   Rethook::Options options;
   options.return_handler = [](ReturnContext& context) noexcept {

@@ -4,6 +4,7 @@
 #include "retprobe/adapters/fentry.h"
 
 #include <doctest/doctest.h>
+#include <execinfo.h>
 
 #include <atomic>
 
@@ -18,6 +19,18 @@ std::atomic<retprobe::Rethook*> g_rethook{nullptr};
 retprobe::test::Ends g_ends;
 std::atomic<void*> g_function{nullptr};
 std::atomic<bool> g_clobber{false};
+std::atomic<bool> g_walk{false};
+std::atomic<long> g_walked{0};
+
+// Whether the frames outside this one are `inner` and then `outer`.
+bool IsCalledFrom(void* inner, void* outer) {
+  void* frames[16];
+  const int count = backtrace(frames, 16);
+  for (int i = 0; i + 1 < count; ++i) {
+    if (frames[i] == inner) return frames[i + 1] == outer;
+  }
+  return false;
+}
 
 }  // namespace
 
@@ -30,6 +43,10 @@ void at_fentry(void** return_address, void* function) noexcept {
   if (instance == nullptr) return;
   if (g_clobber.load(std::memory_order_relaxed)) {
     retprobe::test::ClobberVectors();
+  }
+  if (g_walk.load(std::memory_order_relaxed)) {
+    g_walked += IsCalledFrom(
+        function, retprobe::Rethook::FindReturnAddress(*return_address));
   }
   g_ends.entries.fetch_add(1, std::memory_order_relaxed);
   rethook->Hook(instance, return_address, function);
@@ -78,6 +95,17 @@ struct ScopedLevel {
   ~ScopedLevel() { retprobe_vector_level = was; }
   const int was = retprobe_vector_level;
 };
+
+TEST_CASE("unwinders see through __fentry__") {
+  const Fentry fentry(false);
+  const long entries = g_ends.entries;
+  g_walk = true;
+  CHECK(kFentryTargets.recurse(5) == 5);
+  CHECK_THROWS(kFentryTargets.throw_below(3));
+  g_walk = false;
+  CHECK(g_ends.entries == entries + 10);
+  CHECK(g_walked == 10);
+}
 
 TEST_CASE("__fentry__ keeps every register, and so does the return") {
   if (!Avx512()) return;

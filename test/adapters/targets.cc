@@ -20,9 +20,14 @@ long CatchBelowAgain(long depth) asm("CatchBelow");
 #define TARGET static __attribute__((noinline, noclone))
 #endif
 
+// Where every function is announced, this is one of Mixed's frame.
+__attribute__((always_inline)) static inline long Twice(long x) {
+  return 2 * x;
+}
+
 TARGET double Mixed(long a, long b, long c, long d, long e, long f, double x,
                     double y, long g, double* z) {
-  return static_cast<double>(a + 2 * b + 3 * c + 4 * d + 5 * e + 6 * f +
+  return static_cast<double>(a + Twice(b) + 3 * c + 4 * d + 5 * e + 6 * f +
                              7 * g) +
          8 * x + 9 * y + 10 * *z;
 }
