@@ -359,9 +359,10 @@ TEST_CASE("threads take turns while others are inside probed functions") {
 TEST_CASE("no instruction of the trampoline was left out") {
   if (!RseqAvailable() || retprobe_vector_level < 3) return;
   // But for the two of a probe that dies between the instruction that names it
-  // as running and the next.
+  // as running and the next, and two where a slow path goes on that a signal
+  // handler has left (left_frames_test).
   const std::vector<std::string> places = Stepper::NotVisited();
-  if (places.size() <= 2) return;
+  if (places.size() <= 4) return;
   for (const std::string& place : places) FAIL_CHECK(place);
 }
 

@@ -87,6 +87,11 @@ bool DecodeInstruction(const uint8_t* bytes, size_t size, uintptr_t address,
                                                 size, &decoded))) {
     return false;
   }
+  // Knights Corner's branches on a mask: no processor that runs this has them.
+  if (decoded.mnemonic == ZYDIS_MNEMONIC_JKZD ||
+      decoded.mnemonic == ZYDIS_MNEMONIC_JKNZD) {
+    return false;
+  }
   *result = {};
   result->kind = KindOf(decoded);
   result->length = decoded.length;
