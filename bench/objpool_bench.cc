@@ -68,6 +68,7 @@ void AddAll() {
       AddEmptyCpus<Pool>(name);
     }
   });
+  Add("ideal", "word_alone", Ideal<WordAlone>)->Threads(1);
   Add("migrate", "handover_alone", Migrate<NoPool>)->Threads(2);
   VisitOurs([](auto pool, const char* name, unsigned) {
     using Pool = typename decltype(pool)::type;

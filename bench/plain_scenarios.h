@@ -40,6 +40,30 @@ void Ideal(benchmark::State& state) {
       });
 }
 
+// In a pool's place, for the least that a pop and a push take one after the
+// other: a word of the thread's own is read and emptied, then filled again, and
+// each waits for what the other has just stored. No CPU to ask for, no other
+// thread, no signal to mind.
+class WordAlone {
+ public:
+  WordAlone(size_t, size_t) {}
+  class Local {
+   public:
+    explicit Local(WordAlone&) {}
+    void* Pop() {
+      void* const object = word_;
+      if (object != nullptr) word_ = nullptr;
+      return object;
+    }
+    void Push(void* object) {
+      if (word_ == nullptr) word_ = object;
+    }
+
+   private:
+    void* volatile word_ = this;
+  };
+};
+
 // Takes everything out of a pool.
 template <typename Pool>
 std::vector<void*> PopAll(Pool& pool) {
