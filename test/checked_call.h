@@ -2,30 +2,12 @@
 #ifndef RETPROBE_TEST_CHECKED_CALL_H_
 #define RETPROBE_TEST_CHECKED_CALL_H_
 
-#include <cstddef>
-#include <cstdint>
 #include <string>
 
-// A call with a value in every register that a caller could keep one in
-// (arch/x86_64/checked_call.S).
-
-struct Registers {
-  uint64_t general[16];  // rax rbx rcx rdx rsi rdi rbp r8..r15, unused
-  uint64_t vectors[32][8];
-  uint64_t masks[8];
-};
-struct CheckedState {
-  Registers in;
-  Registers out;
-};
-static_assert(offsetof(Registers, vectors) == 128);
-static_assert(offsetof(Registers, masks) == 2176);
-static_assert(offsetof(CheckedState, out) == 2240);
-
-extern "C" void checked_call(const void* function, CheckedState* state);
+// Changes no register (arch/x86_64/checked_call.S).
 extern "C" void untouching();
 
-namespace retprobe {
+namespace retprobe::test {
 
 // How many of the 64-bit words of registers 0..15 and 16..31 are random; the
 // others are zero.
@@ -35,10 +17,14 @@ struct VectorWords {
   int only = -1;  // not -1: that register alone; SSE code made the others
 };
 
-// Calls `untouching`, which changes nothing, with random registers. The names
-// of those that come back otherwise.
-std::string CallWithRandomRegisters(unsigned seed, VectorWords words);
+// Calls `function` with a random value in every register that a caller could
+// keep one in. The names of those that come back otherwise. Masks have the bits
+// that retprobe_vector_level says.
+//
+// Requires: HasAvx512(). Not thread-safe.
+std::string CallWithRandomRegisters(void (*function)(), unsigned seed,
+                                    VectorWords words);
 
-}  // namespace retprobe
+}  // namespace retprobe::test
 
 #endif  // RETPROBE_TEST_CHECKED_CALL_H_

@@ -12,11 +12,14 @@
 #include <vector>
 
 #include "checked_call.h"
+#include "clobber_vectors.h"
 #include "rethook/trampoline.h"
 #include "retprobe/return_probe.h"
 
 namespace retprobe {
 namespace {
+
+using test::VectorWords;
 
 // Makes handlers; each instruction sets all bits of a register.
 class HandlerMaker {
@@ -147,15 +150,15 @@ void Fuzz(int level, int rounds) {
     REQUIRE_MESSAGE(probe.ok(), probe.status().ToString());
     for (unsigned i = 0; i < 3; ++i) {
       const VectorWords words = RandomWords(maker, level);
-      CHECK_MESSAGE(CallWithRandomRegisters(i, words) == "", "level ", level,
-                    ", handler ", Hex(code), ", words ", words.low, " ",
-                    words.high, " ", words.only);
+      CHECK_MESSAGE(test::CallWithRandomRegisters(&untouching, i, words) == "",
+                    "level ", level, ", handler ", Hex(code), ", words ",
+                    words.low, " ", words.high, " ", words.only);
     }
   }
 }
 
 TEST_CASE("every register survives handlers of random instructions") {
-  if (__builtin_cpu_supports("avx512bw") == 0) return;
+  if (!test::HasAvx512()) return;
   // So that it is set before it is changed.
   REQUIRE(ReturnProbe::Attach(reinterpret_cast<void*>(&untouching), {}).ok());
   const int32_t here = retprobe_vector_level;

@@ -6,42 +6,36 @@
 
 #include <doctest/doctest.h>
 
-#include <cstdint>
 #include <string>
 
 #include "checked_call.h"
+#include "clobber_vectors.h"
 #include "retprobe/return_probe.h"
 
 namespace retprobe {
 namespace {
 
-// Clobbers all vector state, as a handler that uses AVX-512 may.
-__attribute__((target("avx512f,avx512bw"))) void ClobberVectors() {
-  asm volatile(
-      ".irp r, 0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,"
-      "24,25,26,27,28,29,30,31\n"
-      "vpternlogd $0xff, %%zmm\\r, %%zmm\\r, %%zmm\\r\n"
-      ".endr\n"
-      ".irp r, 0,1,2,3,4,5,6,7\n"
-      "kxnorq %%k\\r, %%k\\r, %%k\\r\n"
-      ".endr\n" ::
-          : "memory");
+using test::ClobberVectors;
+using test::HasAvx512;
+using test::VectorWords;
+
+// What a call of a function that touches nothing changes.
+std::string Changed(unsigned seed, VectorWords words) {
+  return test::CallWithRandomRegisters(&untouching, seed, words);
 }
 
-bool Avx512() { return __builtin_cpu_supports("avx512bw") != 0; }
-
 TEST_CASE("every register survives a probe without handlers") {
-  if (!Avx512()) return;
-  CHECK(CallWithRandomRegisters(1, VectorWords{}) == "");
+  if (!HasAvx512()) return;
+  CHECK(Changed(1, VectorWords{}) == "");
   auto probe = ReturnProbe::Attach(reinterpret_cast<void*>(&untouching), {});
   REQUIRE_MESSAGE(probe.ok(), probe.status().ToString());
   for (unsigned seed = 0; seed < 20; ++seed) {
-    CHECK(CallWithRandomRegisters(seed, VectorWords{}) == "");
+    CHECK(Changed(seed, VectorWords{}) == "");
   }
 }
 
 TEST_CASE("every register survives handlers that use AVX-512") {
-  if (!Avx512()) return;
+  if (!HasAvx512()) return;
   static int calls;
   calls = 0;
   ReturnProbeOptions options;
@@ -67,20 +61,20 @@ TEST_CASE("every register survives handlers that use AVX-512") {
                                    std::move(options));
   REQUIRE_MESSAGE(probe.ok(), probe.status().ToString());
   for (unsigned seed = 0; seed < 20; ++seed) {
-    CHECK(CallWithRandomRegisters(seed, VectorWords{}) == "");
-    CHECK(CallWithRandomRegisters(seed, VectorWords{.low = 2}) == "");
-    CHECK(CallWithRandomRegisters(seed, VectorWords{.high = 4}) == "");
+    CHECK(Changed(seed, VectorWords{}) == "");
+    CHECK(Changed(seed, VectorWords{.low = 2}) == "");
+    CHECK(Changed(seed, VectorWords{.high = 4}) == "");
   }
   // What is not zero is looked for in every register.
   for (int only = 0; only < 32; ++only) {
-    CHECK(CallWithRandomRegisters(1, VectorWords{.only = only}) == "");
-    CHECK(CallWithRandomRegisters(1, VectorWords{4, 4, only}) == "");
+    CHECK(Changed(1, VectorWords{.only = only}) == "");
+    CHECK(Changed(1, VectorWords{4, 4, only}) == "");
   }
   CHECK(calls == 124);
 }
 
 TEST_CASE("every register survives handlers whose SSE code can be read") {
-  if (!Avx512()) return;
+  if (!HasAvx512()) return;
   ReturnProbeOptions options;
   SUBCASE("four registers, nothing called") {
     options.return_handler = [](ReturnContext&) noexcept {
@@ -112,12 +106,12 @@ TEST_CASE("every register survives handlers whose SSE code can be read") {
                                    std::move(options));
   REQUIRE_MESSAGE(probe.ok(), probe.status().ToString());
   for (unsigned seed = 0; seed < 20; ++seed) {
-    CHECK(CallWithRandomRegisters(seed, VectorWords{}) == "");
+    CHECK(Changed(seed, VectorWords{}) == "");
   }
 }
 
 TEST_CASE("the control call notices a changed register") {
-  if (!Avx512()) return;
+  if (!HasAvx512()) return;
   ReturnProbeOptions options;
   options.handlers_leave_vectors_alone = true;  // a lie
   options.return_handler = [](ReturnContext& context) noexcept {
@@ -127,7 +121,7 @@ TEST_CASE("the control call notices a changed register") {
   auto probe = ReturnProbe::Attach(reinterpret_cast<void*>(&untouching),
                                    std::move(options));
   REQUIRE(probe.ok());
-  const std::string changed = CallWithRandomRegisters(5, VectorWords{});
+  const std::string changed = Changed(5, VectorWords{});
   CHECK(changed.find("rax zmm0 ") == 0);
   CHECK(changed.find("zmm31 ") != std::string::npos);
   CHECK(changed.find("k7 ") != std::string::npos);

@@ -8,8 +8,9 @@
 
 #include <atomic>
 
-#include "checked_state.h"
+#include "checked_call.h"
 #include "checks.h"
+#include "clobber_vectors.h"
 #include "hooking.h"
 #include "rethook/trampoline.h"
 
@@ -108,18 +109,15 @@ TEST_CASE("unwinders see through __fentry__") {
 }
 
 TEST_CASE("__fentry__ keeps every register, and so does the return") {
-  if (!Avx512()) return;
+  if (!HasAvx512()) return;
   const Fentry fentry(true);
   for (unsigned seed = 0; seed < 20; ++seed) {
     for (const bool upper : {true, false}) {
       // Either way of keeping what this machine has.
       const ScopedLevel level(upper ? 3 : 2);
       const long returned = g_ends.returned;
-      CheckedState state;
-      Fill(state, seed, upper, upper ? ~0ull : 0xffff);
-      checked_call(reinterpret_cast<const void*>(&untouching_with_fentry),
-                   &state);
-      CHECK(Changed(state) == "");
+      CHECK(CallWithRandomRegisters(&untouching_with_fentry, seed,
+                                    {.low = upper ? 8 : 2}) == "");
       CHECK(g_ends.returned == returned + 1);
       CHECK(g_function.load() ==
             reinterpret_cast<char*>(&untouching_with_fentry) + 5);

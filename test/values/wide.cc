@@ -5,7 +5,12 @@
 
 #include <cstring>
 
+#include "clobber_vectors.h"
+
 namespace {
+
+using retprobe::test::ClobberVectors;
+using retprobe::test::HasAvx512;
 
 #define WIDE(options) __attribute__((noinline, noclone, target(options)))
 
@@ -44,18 +49,6 @@ WIDE_GOOD(Good128, Add128, __m128i, "sse2")
 WIDE_GOOD(Good256, Add256, __m256i, "avx2")
 WIDE_GOOD(Good512, Add512, __m512i, "avx512f")
 
-WIDE("avx512f,avx512bw") void Clobber512() {
-  asm volatile(
-      ".irp r, 0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,"
-      "24,25,26,27,28,29,30,31\n"
-      "vpternlogd $0xff, %%zmm\\r, %%zmm\\r, %%zmm\\r\n"
-      ".endr\n"
-      ".irp r, 0,1,2,3,4,5,6,7\n"
-      "kxnorq %%k\\r, %%k\\r, %%k\\r\n"
-      ".endr\n" ::
-          : "memory");
-}
-
 WIDE("avx2") void Clobber256() {
   asm volatile(
       ".irp r, 0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15\n"
@@ -72,27 +65,26 @@ void Clobber128() {
           : "memory");
 }
 
-const bool g_avx2 = __builtin_cpu_supports("avx2") != 0;
-const bool g_avx512 = __builtin_cpu_supports("avx512bw") != 0;
+bool HasAvx2() { return __builtin_cpu_supports("avx2") != 0; }
 
 }  // namespace
 
 std::vector<WideCase> wide_cases() {
   std::vector<WideCase> cases = {
       {"__m128", reinterpret_cast<void*>(&Add128), &Good128}};
-  if (g_avx2) {
+  if (HasAvx2()) {
     cases.push_back({"__m256", reinterpret_cast<void*>(&Add256), &Good256});
   }
-  if (g_avx512) {
+  if (HasAvx512()) {
     cases.push_back({"__m512", reinterpret_cast<void*>(&Add512), &Good512});
   }
   return cases;
 }
 
 void wide_clobber() {
-  if (g_avx512) {
-    Clobber512();
-  } else if (g_avx2) {
+  if (HasAvx512()) {
+    ClobberVectors();
+  } else if (HasAvx2()) {
     Clobber256();
   } else {
     Clobber128();

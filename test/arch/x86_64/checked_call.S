@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// void checked_call(const void* function, CheckedState* state)
+// void checked_call(void (*function)(), CheckedState* state)
 //
 // Loads every register that a caller could keep a value in with what `state`
 // says, calls `function`, and stores what the registers hold afterwards. The
-// layout of CheckedState is in trampoline_test.cc.
+// layout of CheckedState is in checked_call.cc.
 #define GENERAL 0
 #define VECTORS 128
 #define MASKS 2176
