@@ -51,6 +51,10 @@ struct PatchedFunction {
   bool entry_only = false;  // the body returns by itself; see WhyEntryOnly
 };
 
+// What the function has missed since it was first patched, by reason: those
+// that a Site counts.
+Missed Counters(const Site& site);
+
 // For the agent, whose reader outlives the process: it copies what a site
 // counts to where it can be read afterwards.
 struct ProbeAccess {

@@ -7,33 +7,17 @@
 #include <mutex>
 #include <vector>
 
-#include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
 #include "absl/hash/hash.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
-#include "probe/handler_code.h"
 #include "probe/instance_pools.h"
 #include "probe/probe.h"
 #include "probe/replacement.h"
 #include "probe/retired.h"
 
 namespace retprobe {
-
-// What handlers' code does, read once for all probes of one attachment.
-class HandlerReader {
- public:
-  // Null: no handler. The reference is good until the next call.
-  const HandlerCode& Read(const void* function);
-
- private:
-  absl::flat_hash_map<const void*, HandlerCode> known_;
-};
-
-// A probe that is not attached yet.
-ReturnProbe::Probe* MakeProbe(ReturnProbeOptions options,
-                              HandlerReader& reader);
 
 // Which functions are patched, and who listens at each. One per process; never
 // destroyed, because probed functions run until the process is gone.
@@ -44,14 +28,13 @@ class Registry {
  public:
   static Registry& Get();
 
-  // Attaches probes[i] to functions[i]; statuses[i] tells how it went. A probe
-  // that could not be attached is deleted.
   struct Item {
     void* function;
-    ReturnProbe::Probe* probe;
-    absl::Status status;
-    bool entry_only = false;  // there is no return to see
+    ReturnProbe::Probe* probe;  // deleted if it could not be attached
+    absl::Status status;        // not OK: is not to be attached; then, was not
+    bool entry_only = false;    // there is no return to see
   };
+  // Attaches the probes of `items` to their functions.
   void Attach(absl::Span<Item> items);
 
   void SetEnabled(ReturnProbe::Probe* probe, bool enabled);

@@ -3,11 +3,9 @@
 
 #include <algorithm>
 #include <atomic>
-#include <cstdlib>
 #include <utility>
 
 #include "absl/container/flat_hash_set.h"
-#include "probe/filter.h"
 #include "rethook/prepare.h"
 
 namespace retprobe {
@@ -17,17 +15,7 @@ namespace {
 // come as stayed, so that the work per list is constant.
 constexpr size_t kReclaimAtLeast = 64;
 
-ReturnProbe::Probe* ProbeOf(const Handler& handler) {
-  return reinterpret_cast<ReturnProbe::Probe*>(handler.probe);
-}
-
 }  // namespace
-
-void FreeList::operator()(HandlerList* list) const { std::free(list); }
-
-void Unname(ReturnProbe::Probe* probe) {
-  if (--probe->lists == 0 && !probe->attached) delete probe;
-}
 
 void Retired::Add(OwnedList list, const InstancePools& pools) {
   lists_.push_back(std::move(list));
@@ -50,12 +38,6 @@ void Retired::Reclaim(const InstancePools& pools) {
   auto waiting = std::partition(
       lists_.begin(), lists_.end(),
       [&](const OwnedList& list) { return in_use.contains(list.get()); });
-  for (auto it = waiting; it != lists_.end(); ++it) {
-    for (uint32_t i = 0; i < (*it)->count; ++i) {
-      UnnameFilter((*it)->handlers[i].checks);
-      Unname(ProbeOf((*it)->handlers[i]));
-    }
-  }
   lists_.erase(waiting, lists_.end());
   reclaim_at_ = 2 * lists_.size();
 }

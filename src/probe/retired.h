@@ -2,18 +2,13 @@
 #ifndef RETPROBE_PROBE_RETIRED_H_
 #define RETPROBE_PROBE_RETIRED_H_
 
-#include <memory>
+#include <cstddef>
 #include <vector>
 
+#include "probe/handler_list.h"
 #include "probe/instance_pools.h"
-#include "probe/probe.h"
 
 namespace retprobe {
-
-struct FreeList {
-  void operator()(HandlerList* list) const;
-};
-using OwnedList = std::unique_ptr<HandlerList, FreeList>;
 
 // Lists that have been replaced, waiting for the activations that were entered
 // with them. An instance names its list for as long as it is out, so instances
@@ -27,16 +22,13 @@ class Retired {
   // gone out of use.
   void Add(OwnedList list, const InstancePools& pools);
 
-  // Frees what is out of use now, and dead probes that only such lists named.
+  // Frees what is out of use now.
   void Reclaim(const InstancePools& pools);
 
  private:
   std::vector<OwnedList> lists_;
   size_t reclaim_at_ = 0;
 };
-
-// A dead probe goes with the last list that names it.
-void Unname(ReturnProbe::Probe* probe);
 
 }  // namespace retprobe
 

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "probe/make_probe.h"
 #include "probe/probe.h"
 #include "probe/refused.h"
 #include "probe/registry.h"

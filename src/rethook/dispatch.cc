@@ -23,11 +23,11 @@ namespace {
 // one of the two sees the other; the compiler must keep it.
 bool Begin(ReturnInstance* instance, ProbeState* probe) {
   retprobe_guard.running = instance;
-  // R0 -> A0 (probe/registry.cc): that the handler which ran on this instance
+  // R0 -> A0 (probe/detach.cc): that the handler which ran on this instance
   // before has done, for a Detach that waits for it and finds us instead. Of
   // our own handler nothing is published here.
   instance->running.store(probe, std::memory_order_release);
-  // S3 <-> S1 (probe/registry.cc): `running` before `dead`, against `dead`
+  // S3 <-> S1 (probe/detach.cc): `running` before `dead`, against `dead`
   // before `running`. The other side's membarrier is the fence of both.
   std::atomic_signal_fence(std::memory_order_seq_cst);
   // relaxed: the membarrier orders it, see above.
@@ -63,7 +63,7 @@ void RunEntry(const HandlerList* list, uint32_t index, ReturnInstance* instance,
 }  // namespace
 
 void EndHandler(ReturnInstance* instance) {
-  // R1 -> A0 (probe/registry.cc): what the handler did is done, also its reads
+  // R1 -> A0 (probe/detach.cc): what the handler did is done, also its reads
   // of what its owner frees once Detach has returned.
   instance->running.store(nullptr, std::memory_order_release);
 }
