@@ -9,7 +9,7 @@
 #include "rethook/guard.h"
 #include "rethook/limits.h"
 
-// The table of trampoline.S, in the order of the code.
+// arch/x86_64/states.inc
 extern "C" const retprobe::FrameState retprobe_states[];
 extern "C" const retprobe::FrameState retprobe_states_end[];
 

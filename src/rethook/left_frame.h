@@ -17,7 +17,7 @@ inline bool InTrampoline(uintptr_t ip) {
 }
 
 // What the trampoline holds at an instruction: a row of the table that
-// trampoline.S makes.
+// states.inc makes.
 struct FrameState {
   uint32_t offset;  // from retprobe_entry: the row's first instruction
   uint32_t value;   // RETPROBE_STATE_* * 16 + register

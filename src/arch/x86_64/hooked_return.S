@@ -15,6 +15,7 @@
 // guess: `jmp`.
 
 #include "arch/x86_64/frame.h"
+#include "arch/x86_64/register_frame.inc"
 #include "arch/x86_64/slot.h"
 #include "arch/x86_64/vectors.inc"
 
@@ -42,19 +43,7 @@
   movq %rcx, -32(%rsp)
   movq %rdx, -40(%rsp)
   movq %rsi, -48(%rsp)
-  leaq -56(%rsp), %rsp
-  .cfi_adjust_cfa_offset 56
-  .irp r, rdi, r8, r9, r10
-  pushq %\r
-  .cfi_adjust_cfa_offset 8
-  .endr
-  pushq 32(%rsp)  // r11
-  .cfi_adjust_cfa_offset 8
-  pushq $0
-  .cfi_adjust_cfa_offset 8
-  movq %rsp, %rbp
-  .cfi_def_cfa_register %rbp
-  andq $-64, %rsp
+  PUSH_FRAME 32(%rsp)
 .endm
 
 .macro END_HOOKED
@@ -63,25 +52,8 @@
   call retprobe_end_hooked
 .endm
 
-// rsp = CFA - 8. The offsets are written out: clang 14 goes on adjusting those
-// from before a .cfi_restore_state.
 .macro DROP_HOOKED_FRAME
-  movq %rbp, %rsp
-  .cfi_def_cfa %rsp, 112
-  leaq 8(%rsp), %rsp
-  .cfi_def_cfa_offset 104
-  popq %r11
-  .cfi_def_cfa_offset 96
-  popq %r10
-  .cfi_def_cfa_offset 88
-  popq %r9
-  .cfi_def_cfa_offset 80
-  popq %r8
-  .cfi_def_cfa_offset 72
-  popq %rdi
-  .cfi_def_cfa_offset 64
-  leaq 56(%rsp), %rsp
-  .cfi_def_cfa_offset 8
+  POP_FRAME
   movq -48(%rsp), %rsi
   movq -40(%rsp), %rdx
   movq -32(%rsp), %rcx
