@@ -6,4 +6,8 @@
 // given back.
 long PrivateBytes();
 
+// Of these, those that are no file's: without the pages of code that patching
+// has made the process's own.
+long AnonymousBytes();
+
 #endif  // RETPROBE_BENCH_PRIVATE_BYTES_H_

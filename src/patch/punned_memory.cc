@@ -55,6 +55,19 @@ uint32_t UpperHalf(uint32_t rank) {
   return 0xffff - rank;
 }
 
+// The first rank from `rank` on whose upper half has its wanted bytes 0xcc;
+// 0x10000 when there is none.
+uint32_t NextRank(uint32_t rank, uint32_t traps) {
+  const uint32_t wanted = traps >> 16;
+  while (rank < 0x10000 && ((UpperHalf(rank) ^ 0xcccc) & wanted) != 0) {
+    // Ranks go down or up by one within 256 that share their upper byte.
+    rank += (wanted & 0xff00) != 0 && (UpperHalf(rank) >> 8) != 0xcc
+                ? 0x100 - rank % 0x100
+                : 1;
+  }
+  return rank;
+}
+
 }  // namespace
 
 uintptr_t PunnedMemory::Take(Chunk& chunk, const ReachWindow& window,
@@ -89,12 +102,12 @@ uintptr_t PunnedMemory::Take(Chunk& chunk, const ReachWindow& window,
 PunnedMemory::Chunk* PunnedMemory::Map(const ReachWindow& window,
                                        uintptr_t behind, uint32_t traps,
                                        size_t size) {
-  const std::vector<Mapping> mappings = Mappings();
-  for (uint32_t rank = 0; rank < 0x10000; ++rank) {
-    const uint32_t upper = UpperHalf(rank) << 16;
-    if (((upper ^ kTraps) & traps & 0xffff0000) != 0) continue;
+  std::vector<Mapping> mappings;  // read when there is something to ask
+  for (uint32_t rank = NextRank(0, traps); rank < 0x10000;
+       rank = NextRank(rank + 1, traps)) {
     // The least distance of this upper half.
-    const auto distance = static_cast<int32_t>(upper | (kTraps & traps));
+    const auto distance =
+        static_cast<int32_t>(UpperHalf(rank) << 16 | (kTraps & traps));
     const uintptr_t first = behind + static_cast<uintptr_t>(intptr_t{distance});
     const uintptr_t begin = first / kChunkSize * kChunkSize;
     const uintptr_t end = begin + kChunkSize;
@@ -102,10 +115,11 @@ PunnedMemory::Chunk* PunnedMemory::Map(const ReachWindow& window,
         end > std::min(window.high, kHighest) ||
         // No chunk straddles the ends of what a jump can reach.
         (behind > end) != (distance < 0) ||
-        (behind > begin ? behind - begin : end - behind) > INT32_MAX ||
-        !Free(mappings, begin, end)) {
+        (behind > begin ? behind - begin : end - behind) > INT32_MAX) {
       continue;
     }
+    if (mappings.empty()) mappings = Mappings();
+    if (!Free(mappings, begin, end)) continue;
     void* mapped =
         mmap(reinterpret_cast<void*>(begin), kChunkSize, PROT_READ | PROT_EXEC,
              MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
