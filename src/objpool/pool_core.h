@@ -79,9 +79,9 @@ struct PoolShape {
 // callbacks (and the kernel, for a barrier). Lives in the pool's own memory,
 // which is zero before; ObjPool::Create fills in the shape.
 //
-// Public calls are defined in popping.h and pushing.h, the ways objects leave
-// other CPUs' magazines in closing.h, and come back into them in opening.h, how
-// many there are in sizing.h.
+// Public calls are defined in popping.h, with searching.h, and pushing.h, the
+// ways objects leave other CPUs' magazines in closing.h, and come back into
+// them in opening.h, how many there are in sizing.h.
 template <typename P>
 struct BasicPoolCore : PoolShape<P> {
   template <typename T>
@@ -201,8 +201,6 @@ struct BasicPoolCore : PoolShape<P> {
 
   // popping.h
   uint32_t Here() const noexcept;
-  uint32_t TakeAny(uint32_t here, bool grow) noexcept;
-  uint32_t Search(uint32_t here, uint64_t state, uint64_t& pushes) noexcept;
   uint32_t TakeOpen(uint32_t here) noexcept;
   void* TakeSpare(uint32_t place) noexcept;
   void* PopShared(uint32_t here) noexcept;
@@ -212,16 +210,20 @@ struct BasicPoolCore : PoolShape<P> {
   uint32_t Advance(ObjectRange<P>& range, uint32_t end,
                    uint32_t& count) noexcept;
   void* PopFurther(uint32_t here, uint64_t state) noexcept;
-  void NothingFound(uint32_t here, uint64_t state) noexcept;
-  bool IsPlaceEmpty(uint32_t place) noexcept;
-  bool IsStillEmpty(uint32_t here) noexcept;
-  uint64_t Clearings() noexcept;
-  void ClearEmptyPlaces() noexcept;
-  uint64_t PushesTo(uint32_t place) const noexcept;
-  uint64_t Pushes() noexcept;
-  uint64_t PushesToOthers(uint32_t place) noexcept;
-  bool IsSettled(uint32_t here, uint64_t state) noexcept;
   void CountMiss(uint32_t here) noexcept;
+
+  // searching.h
+  uint32_t TakeAny(uint32_t here, bool grow) noexcept;
+  uint32_t Search(uint32_t here, uint64_t state, uint64_t& pushes) noexcept;
+  bool IsSettled(uint32_t here, uint64_t state) noexcept;
+  bool IsStillEmpty(uint32_t here) noexcept;
+  void NothingFound(uint32_t here, uint64_t state) noexcept;
+  void ClearEmptyPlaces() noexcept;
+  bool IsPlaceEmpty(uint32_t place) noexcept;
+  uint64_t PushesTo(uint32_t place) const noexcept;
+  uint64_t PushesToOthers(uint32_t place) noexcept;
+  uint64_t Pushes() noexcept;
+  uint64_t Clearings() noexcept;
 
   // pushing.h
   void Cache(uint32_t index) noexcept;

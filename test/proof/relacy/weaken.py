@@ -75,8 +75,8 @@ UNNOTICED = {
     ("closing.h", "R11", "release"): NO_PART,
     ("closing.h", "R11", "acquire"): MARKED,
     ("popping.h", "A4", "relaxed"): "TakeAny loads it again",
-    ("popping.h", "R13", "relaxed"): SEARCH,
-    ("popping.h", "A13", "relaxed"): SEARCH,
+    ("searching.h", "R13", "relaxed"): SEARCH,
+    ("searching.h", "A13", "relaxed"): SEARCH,
     ("sizing.h", "R5", "release"): NO_PART,
     ("sizing.h", "A12", "relaxed"): "no model shrinks for long enough",
 }
