@@ -9,17 +9,8 @@
 #include "churn/cycle.h"
 #include "probe/registry.h"
 
-namespace retprobe {
+namespace retprobe::test {
 namespace {
-
-using test::Callers;
-using test::Churn;
-using test::Cycle;
-using test::Cycles;
-using test::kTargets;
-using test::kThreadCounts;
-using test::kThrower;
-using test::Watched;
 
 // Probes that stay, on every function, while others come and go.
 class Staying {
@@ -27,10 +18,10 @@ class Staying {
   explicit Staying(int each) {
     for (size_t target = 0; target < kTargets; ++target) {
       for (int i = 0; i < each; ++i) {
-        all_.push_back({target, &test::NextWatched(), {}});
+        all_.push_back({target, &NextWatched(), {}});
         Churn churn;
         const auto kind = i % 2 == 0 ? Watched::kBoth : Watched::kArguments;
-        auto probe = test::Attach(target, *all_.back().watched, kind, &churn);
+        auto probe = Attach(target, *all_.back().watched, kind, &churn);
         REQUIRE_MESSAGE(probe.ok(), probe.status().ToString());
         all_.back().probe.push_back(*std::move(probe));
       }
@@ -81,8 +72,8 @@ void ComeAndGo(const char* name, Callers::How how) {
       Cycle(callers, target, &churn);
     }
     callers.Stop();
-    test::Report(name, threads, churn);
-    test::CheckNothingIsLeft(callers);
+    Report(name, threads, churn);
+    CheckNothingIsLeft(callers);
   }
 }
 
@@ -112,61 +103,63 @@ TEST_CASE("probes that stay miss nothing while others come and go") {
       Cycle(callers, static_cast<size_t>(i) % kTargets, &churn);
     }
     callers.Stop();
-    test::Report("staying", threads, churn);
+    Report("staying", threads, churn);
     staying.CheckCounts(callers);
   }
   CHECK(Registry::Get().InstancesInUse() == 0);
-  CHECK(test::g_violations.total() == 0);
+  CHECK(g_violations.total() == 0);
+}
+
+// Disables and enables `probe`, which is enabled, `cycles` times.
+void Switch(ReturnProbe& probe, const Callers& callers, long cycles,
+            Churn* churn) {
+  for (; churn->cycles < cycles; ++churn->cycles) {
+    probe.Disable();
+    if (churn->cycles % 32 == 0) callers.Await(20);
+    probe.Enable();
+    if (churn->cycles % 32 == 16) callers.Await(20);
+  }
+}
+
+// Requires: all callers have stopped.
+void EndSwitched(ReturnProbe& probe, Watched& watched, const Callers& callers) {
+  // Whoever was let in was let out.
+  CHECK(watched.entries() == watched.returned());
+  CHECK(watched.entries() > 0);
+  probe.Detach();
+  watched.End();
+  CheckNothingIsLeft(callers);
 }
 
 TEST_CASE("probes that stay miss nothing while another is switched") {
   for (const int threads : kThreadCounts) {
     Staying staying(2);
-    Watched& watched = test::NextWatched();
+    Watched& watched = NextWatched();
     Churn churn;
-    auto probe = test::Attach(1, watched, Watched::kBoth, &churn);
+    auto probe = Attach(1, watched, Watched::kBoth, &churn);
     REQUIRE(probe.ok());
     Callers callers({.threads = threads, .interrupted = true});
-    for (; churn.cycles < 3 * Cycles(threads); ++churn.cycles) {
-      probe->Disable();
-      if (churn.cycles % 32 == 0) callers.Await(20);
-      probe->Enable();
-      if (churn.cycles % 32 == 16) callers.Await(20);
-    }
+    Switch(*probe, callers, 3 * Cycles(threads), &churn);
     callers.Stop();
-    test::Report("switching", threads, churn);
+    Report("switching", threads, churn);
     staying.CheckCounts(callers);
-    // Whoever was let in was let out.
-    CHECK(watched.entries() == watched.returned());
-    CHECK(watched.entries() > 0);
-    probe->Detach();
-    watched.End();
-    test::CheckNothingIsLeft(callers);
+    EndSwitched(*probe, watched, callers);
   }
 }
 
 TEST_CASE("a probe alone on its function is switched under load") {
   for (const int threads : kThreadCounts) {
-    Watched& watched = test::NextWatched();
+    Watched& watched = NextWatched();
     Churn churn;
-    auto probe = test::Attach(1, watched, Watched::kBoth, &churn);
+    auto probe = Attach(1, watched, Watched::kBoth, &churn);
     REQUIRE(probe.ok());
     Callers callers({.threads = threads});
-    for (; churn.cycles < 3 * Cycles(threads); ++churn.cycles) {
-      probe->Disable();
-      if (churn.cycles % 32 == 0) callers.Await(20);
-      probe->Enable();
-      if (churn.cycles % 32 == 16) callers.Await(20);
-    }
+    Switch(*probe, callers, 3 * Cycles(threads), &churn);
     callers.Stop();
-    test::Report("switching alone", threads, churn);
-    CHECK(watched.entries() == watched.returned());
-    CHECK(watched.entries() > 0);
-    probe->Detach();
-    watched.End();
-    test::CheckNothingIsLeft(callers);
+    Report("switching alone", threads, churn);
+    EndSwitched(*probe, watched, callers);
   }
 }
 
 }  // namespace
-}  // namespace retprobe
+}  // namespace retprobe::test

@@ -23,31 +23,22 @@ extern "C" __attribute__((noinline, noclone)) long churn_lasting(
   return 2;
 }
 
-namespace retprobe {
+namespace retprobe::test {
 namespace {
-
-using test::Callers;
-using test::Churn;
-using test::Cycle;
-using test::Cycles;
-using test::kTargets;
-using test::kThreadCounts;
-using test::kThrower;
-using test::Watched;
 
 // What a child does with probes that it inherited and with its own.
 bool ChildGoesOn(ReturnProbe& inherited) {
   for (size_t target = 0; target < kTargets; ++target) {
-    if (!test::CallTarget(target)) return false;
+    if (!CallTarget(target)) return false;
   }
   inherited.Detach();
-  Watched& watched = test::NextWatched();
+  Watched& watched = NextWatched();
   Churn churn;
-  auto probe = test::Attach(2, watched, Watched::kBoth, &churn);
-  if (!probe.ok() || !test::CallTarget(2)) return false;
+  auto probe = Attach(2, watched, Watched::kBoth, &churn);
+  if (!probe.ok() || !CallTarget(2)) return false;
   probe->Detach();
-  return watched.entries() == 1 && watched.returned() == 1 &&
-         test::CallTarget(2) && test::g_violations.total() == 0;
+  return watched.entries() == 1 && watched.returned() == 1 && CallTarget(2) &&
+         g_violations.total() == 0;
 }
 
 TEST_CASE(
@@ -62,10 +53,10 @@ TEST_CASE(
     });
     int forks = 0;
     for (; forks < Cycles(threads) / 4; ++forks) {
-      Watched& watched = test::NextWatched();
+      Watched& watched = NextWatched();
       Churn own;
-      auto probe = test::Attach(static_cast<size_t>(forks) % kTargets, watched,
-                                Watched::kBoth, &own);
+      auto probe = Attach(static_cast<size_t>(forks) % kTargets, watched,
+                          Watched::kBoth, &own);
       REQUIRE_MESSAGE(probe.ok(), probe.status().ToString());
       const pid_t child = fork();
       if (child == 0) {
@@ -81,8 +72,8 @@ TEST_CASE(
     stop = true;
     other.join();
     callers.Stop();
-    test::Report("forks", threads, churn);
-    test::CheckNothingIsLeft(callers);
+    Report("forks", threads, churn);
+    CheckNothingIsLeft(callers);
   }
 }
 
@@ -93,7 +84,7 @@ bool PluginCycle(long cycle) {
   if (plugin == nullptr) return false;
   void* const symbol = dlsym(plugin, "churn_plugin");
   auto* const function = reinterpret_cast<long (*)(long, long)>(symbol);
-  Watched& watched = test::NextWatched();
+  Watched& watched = NextWatched();
   auto probe = ReturnProbe::Attach(symbol, watched.Begin(Watched::kBoth));
   if (!probe.ok()) {
     MESSAGE(probe.status().ToString());
@@ -128,9 +119,9 @@ TEST_CASE("probed libraries come and go meanwhile") {
     stop = true;
     loader.join();
     callers.Stop();
-    test::Report("libraries", threads, churn);
+    Report("libraries", threads, churn);
     CHECK(wrong == 0);
-    test::CheckNothingIsLeft(callers);
+    CheckNothingIsLeft(callers);
   }
 }
 
@@ -144,7 +135,7 @@ TEST_CASE("memory stays bounded while activations last, and goes after them") {
   void* const function = reinterpret_cast<void*>(churn_lasting);
   const auto come_and_go = [&](int times) {
     for (int i = 0; i < times; ++i) {
-      Watched& watched = test::NextWatched();
+      Watched& watched = NextWatched();
       auto probe = ReturnProbe::Attach(
           function, watched.Begin(static_cast<Watched::Kind>(i % 4)));
       REQUIRE_MESSAGE(probe.ok(), probe.status().ToString());
@@ -157,7 +148,7 @@ TEST_CASE("memory stays bounded while activations last, and goes after them") {
   const size_t before = HeapInUse();
   std::vector<std::thread> lasting;
   for (int i = 0; i < kLasting; ++i) {
-    Watched& watched = test::NextWatched();
+    Watched& watched = NextWatched();
     auto probe = ReturnProbe::Attach(function, watched.Begin(Watched::kBoth));
     REQUIRE_MESSAGE(probe.ok(), probe.status().ToString());
     lasting.emplace_back([&] { churn_lasting(&inside, &leave); });
@@ -178,8 +169,8 @@ TEST_CASE("memory stays bounded while activations last, and goes after them") {
   // 3000 lists and probes are more than 800,000 bytes.
   CHECK(during < before + 100'000);
   CHECK(after < before + 50'000);
-  CHECK(test::g_violations.total() == 0);
+  CHECK(g_violations.total() == 0);
 }
 
 }  // namespace
-}  // namespace retprobe
+}  // namespace retprobe::test
