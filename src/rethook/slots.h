@@ -36,7 +36,6 @@ static_assert(sizeof(SlotRecord) == arch::kSlotSize);
 static_assert(offsetof(SlotRecord, return_address) ==
               RETPROBE_RECORD_RETURN_ADDRESS);
 static_assert(offsetof(SlotRecord, code) == RETPROBE_RECORD_CODE);
-static_assert(offsetof(SlotRecord, flags) == RETPROBE_RECORD_FLAGS);
 
 // All slots of the process. Address space for them is reserved at once, memory
 // is used by those that have been taken.

@@ -6,12 +6,9 @@
 // structures and checks every number.
 
 // Site
-#define RETPROBE_SITE_ENTRY 0
 #define RETPROBE_SITE_LIST 8
 #define RETPROBE_SITE_BYPASS 16
-#define RETPROBE_SITE_MISSED_EMPTY 24
 #define RETPROBE_SITE_MISSED_RECURSION 32
-#define RETPROBE_SITE_MISSED_DYING 40
 
 // HandlerList
 #define RETPROBE_LIST_MAGAZINES 0
@@ -97,7 +94,6 @@
 #define RETPROBE_FRAME_R8 32
 #define RETPROBE_FRAME_RDI 40
 #define RETPROBE_FRAME_VECTOR_STRIDE 48
-#define RETPROBE_FRAME_RBP 96
 #define RETPROBE_FRAME_RETURN_ADDRESS 104
 
 // Vector save area: registers 0..15, 16 bytes each; 0..15 once more, 64 each,

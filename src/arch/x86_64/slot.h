@@ -13,7 +13,6 @@
 // SlotRecord
 #define RETPROBE_RECORD_RETURN_ADDRESS 0
 #define RETPROBE_RECORD_CODE 8
-#define RETPROBE_RECORD_FLAGS 16
 
 // The slot was entered by its call, so that its return is to be a `ret`.
 #define RETPROBE_RECORD_CALLED 1
