@@ -34,9 +34,9 @@ bool Begin(ReturnInstance* instance, ProbeState* probe) {
   return !probe->dead.load(std::memory_order_relaxed);
 }
 
-// Notes in `accepted` whether handler `index` wants this activation. While the
-// handler runs its bit says that it has been admitted: the frame may be left at
-// any moment (rethook/left_frame.cc).
+// Notes in `accepted` whether handler `index` wants this activation. The frame
+// may be left at any moment (rethook/left_frame.cc): while `running` names the
+// probe its handler has been admitted.
 void RunEntry(const HandlerList* list, uint32_t index, ReturnInstance* instance,
               RegisterFrame* frame) {
   const Handler& handler = list->handlers[index];
@@ -47,17 +47,18 @@ void RunEntry(const HandlerList* list, uint32_t index, ReturnInstance* instance,
     return;
   }
   if (handler.limits != 0 && !Admit(handler, data)) return;
-  instance->accepted |= bit;
-  if (handler.entry == nullptr) return;
+  if (handler.entry == nullptr) {
+    instance->accepted |= bit;
+    return;
+  }
   bool wanted = false;
   if (Begin(instance, handler.probe)) {
     EntryContext context = ContextAccess::Entry(instance, frame, data);
-    wanted = handler.entry(handler.entry_user, context);
+    wanted = retprobe_call_entry_handler(handler.entry_user, &context,
+                                         handler.entry, instance, bit);
   }
   EndHandler(instance);
-  if (wanted) return;
-  instance->accepted &= ~bit;
-  Leave(handler, data);
+  if (!wanted) Leave(handler, data);
 }
 
 }  // namespace
@@ -86,12 +87,13 @@ void RunReturns(ReturnInstance* instance, RegisterFrame* frame,
     if (handler.ret == nullptr) {
       instance->accepted &= ~bit;
     } else {
-      const bool alive = Begin(instance, handler.probe);
-      instance->accepted &= ~bit;
-      if (alive) {
+      if (Begin(instance, handler.probe)) {
         ReturnContext context = ContextAccess::Return(
             instance, frame, DataOf(instance, handler), reason);
-        handler.ret(handler.return_user, context);
+        retprobe_call_return_handler(handler.return_user, &context, handler.ret,
+                                     instance, ~bit);
+      } else {
+        instance->accepted &= ~bit;
       }
       EndHandler(instance);
     }

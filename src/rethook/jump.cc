@@ -123,6 +123,11 @@ struct Walk {
   Chain probed;
   Chain hooked;
 
+  // Whether a slow path has been passed that was interrupted. What lies further
+  // out waits until it has been finished, and the jump is made again from
+  // there.
+  bool waits() const { return slow.sp != 0; }
+
   // Whether a frame with stack pointer `next` may have been interrupted by the
   // signal that was taken at `sp`: below it, or on another stack than the
   // signal stack. A signal stack that is not in force has become a coroutine's.
@@ -132,11 +137,12 @@ struct Walk {
   }
 
   void Note(FrameState state, _Unwind_Context* context) {
-    if (state.kind() == RETPROBE_STATE_NONE) return;
-    passed = true;
-    if (state.kind() == RETPROBE_STATE_SLOW) {
+    if (state.kind() == RETPROBE_STATE_NONE || waits()) return;
+    if (state.kind() == RETPROBE_STATE_SLOW && signal_frame != 0) {
       slow = {signal_frame, sp};
+      return;
     }
+    passed = true;
     ReturnInstance* instance = NoteLeft(
         state, sp, [&](int number) { return _Unwind_GetGR(context, number); });
     if (instance == nullptr) return;
@@ -167,7 +173,7 @@ struct Walk {
     if (self.found) return _URC_NORMAL_STOP;
     if (InTrampoline(ip)) {
       self.Note(StateAt(ip, interrupted != 0), context);
-    } else {
+    } else if (!self.waits()) {
       self.NoteSlot(ip);
     }
     return _URC_NO_REASON;
@@ -190,10 +196,8 @@ void retprobe_before_jump(const void* buffer, int value,
   Walk walk = {frame.address, signal_stack};
   _Unwind_Backtrace(&Walk::Visit, &walk);
   if (!walk.found) return;
-  if (walk.slow.sp != 0 && walk.slow.signal_frame != 0) {
-    FinishThenJump(walk.slow, site->function, buffer, value);
-  }
   if (walk.passed) LeaveHandlers();
   if (walk.hooked.innermost != nullptr) EndHooked(walk.hooked.innermost);
   if (walk.probed.innermost != nullptr) EndAbandoned(walk.probed.innermost);
+  if (walk.waits()) FinishThenJump(walk.slow, site->function, buffer, value);
 }

@@ -31,22 +31,19 @@ void Unlink(ReturnInstance* instance) {
   }
 }
 
-// A handler that was running on `instance` has been left: what its probe's
-// limits gave it is given up. An entry handler has not accepted.
+// A handler that was running on `instance` has been left, or is not going to be
+// called: what its probe's limits gave it is given up, unless it has accepted
+// and is still to be told.
 void LeaveRunning(ReturnInstance* instance, const HandlerList& list) {
   // relaxed: this thread stored it.
   const ProbeState* running = instance->running.load(std::memory_order_relaxed);
   if (running == nullptr) return;
-  const bool entering = instance->left_in == RETPROBE_STATE_ENTERING;
   for (uint32_t i = 0; i < list.count; ++i) {
     const Handler& handler = list.handlers[i];
-    const uint64_t bit = uint64_t{1} << i;
-    if (handler.probe != running ||
-        ((instance->accepted & bit) != 0) != entering) {
-      continue;
+    const bool waiting = (instance->accepted & uint64_t{1} << i) != 0;
+    if (handler.probe == running && !waiting) {
+      Leave(handler, DataOf(instance, handler));
     }
-    instance->accepted &= ~bit;
-    Leave(handler, DataOf(instance, handler));
   }
   EndHandler(instance);
 }

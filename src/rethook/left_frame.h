@@ -77,6 +77,17 @@ ReturnInstance* NoteLeft(FrameState state, uintptr_t sp,
   }
   auto* instance = reinterpret_cast<ReturnInstance*>(held);
   if (instance == nullptr) return nullptr;
+  // What the next instructions do, should they be executed, they do once more.
+  if (kind == RETPROBE_STATE_WANTED) {
+    if ((get(RETPROBE_RAX) & 0xff) != 0) {
+      instance->accepted |= get(RETPROBE_R12);
+    }
+    return nullptr;
+  }
+  if (kind == RETPROBE_STATE_HEARD) {
+    instance->accepted &= get(RETPROBE_R12);
+    return nullptr;
+  }
   if (kind == RETPROBE_STATE_CALLED && sp != 0 &&
       instance->frame + sizeof(uint64_t) != sp) {
     return nullptr;

@@ -35,6 +35,21 @@ retprobe::ReturnInstance* retprobe_take_slow(retprobe::Site* site);
 // The magazine was full, frozen, or not for this thread.
 void retprobe_give_slow(void* magazines, retprobe::ReturnInstance* instance);
 
+// Calls a handler, with signals in mind: `bit` is added to
+// ReturnInstance::accepted in the instruction after which an entry handler that
+// returned true is not to be forgotten; of `accepted` only `others` is kept in
+// the one before which a return handler has been called.
+bool retprobe_call_entry_handler(void* user, retprobe::EntryContext* context,
+                                 bool (*handler)(void*,
+                                                 retprobe::EntryContext&),
+                                 retprobe::ReturnInstance* instance,
+                                 uint64_t bit);
+void retprobe_call_return_handler(void* user, retprobe::ReturnContext* context,
+                                  void (*handler)(void*,
+                                                  retprobe::ReturnContext&),
+                                  retprobe::ReturnInstance* instance,
+                                  uint64_t others);
+
 // Runs entry handlers. False: every one declined.
 bool retprobe_dispatch_entry(retprobe::ReturnInstance* instance,
                              retprobe::RegisterFrame* frame);

@@ -77,6 +77,11 @@
 #define RETPROBE_STATE_PUSHING 7
 // A slow path of C++ is taking an instance or giving one back.
 #define RETPROBE_STATE_SLOW 8
+// rbx holds an instance, r12 a mask. An entry handler has decided in rax's low
+// byte: not 0, and the mask's bits are to be added to `accepted`; a return
+// handler has been called: only the mask's bits stay there.
+#define RETPROBE_STATE_WANTED 9
+#define RETPROBE_STATE_HEARD 10
 
 #define RETPROBE_RAX 0
 #define RETPROBE_RDX 1
@@ -84,6 +89,7 @@
 #define RETPROBE_RBX 3
 #define RETPROBE_RSI 4
 #define RETPROBE_RDI 5
+#define RETPROBE_R12 12
 
 // UnwindGhost: the first two as in ReturnInstance.
 #define RETPROBE_GHOST_RESUME 16
