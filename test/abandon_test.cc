@@ -23,8 +23,7 @@ using Jump = void (*)(jmp_buf, int);
 }  // namespace
 
 // `depth` probed frames, then the jump.
-extern "C" __attribute__((noinline, noclone)) long jumper(long depth, Jump jump,
-                                                          jmp_buf* to) {
+TARGET long jumper(long depth, Jump jump, jmp_buf* to) {
   if (depth == 1) {
     jump(*to, 7);
     return 0;
@@ -45,15 +44,15 @@ void JumpFromHandler(int) { jumper(g_handler_depth, &longjmp, &g_home); }
 }  // namespace
 
 // `depth` probed frames, then a signal.
-extern "C" __attribute__((noinline, noclone)) long raiser(long depth) {
+TARGET long raiser(long depth) {
   const long below = depth == 1 ? raise(SIGUSR1) : raiser(depth - 1);
   asm volatile("");
   return below + 1;
 }
 
 // `depth` probed frames; in the innermost, `switch_away(fiber)` `times` times.
-extern "C" __attribute__((noinline, noclone)) long in_fiber(
-    long depth, long times, void (*switch_away)(void*), void* fiber) {
+TARGET long in_fiber(long depth, long times, void (*switch_away)(void*),
+                     void* fiber) {
   long below = 0;
   if (depth > 1) {
     below = in_fiber(depth - 1, times, switch_away, fiber);

@@ -5,12 +5,12 @@
 #include <doctest/doctest.h>
 
 #include <atomic>
-#include <thread>
 #include <utility>
-#include <vector>
 
+#include "in_threads.h"
 #include "probe/registry.h"
 #include "retprobe/return_probe.h"
+#include "target.h"
 
 namespace retprobe {
 
@@ -58,13 +58,6 @@ inline ReturnProbe Attached(auto* function, ReturnProbeOptions options) {
 
 // Instances that are out.
 inline size_t Out() { return Registry::Get().InstancesInUse(); }
-
-void InThreads(int threads, auto work) {
-  std::vector<std::thread> workers;
-  for (int i = 1; i < threads; ++i) workers.emplace_back(work);
-  work();
-  for (std::thread& worker : workers) worker.join();
-}
 
 }  // namespace retprobe
 

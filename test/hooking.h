@@ -7,11 +7,11 @@
 #include <atomic>
 #include <memory>
 #include <string>
-#include <thread>
 #include <utility>
-#include <vector>
 
+#include "in_threads.h"
 #include "retprobe/rethook.h"
+#include "target.h"
 
 // A framework of a few lines: functions that begin with RETPROBE_TEST_ENTER()
 // have their returns hooked by whatever Hooking there is.
@@ -50,8 +50,6 @@ inline void Enter(void** slot, void* function = nullptr) {
 // In functions with a frame pointer, which this makes them have.
 #define RETPROBE_TEST_ENTER() \
   ::retprobe::test::Enter(static_cast<void**>(__builtin_frame_address(0)) + 1)
-
-#define RETPROBE_TEST_TARGET extern "C" __attribute__((noinline, noclone))
 
 inline Rethook::Options WithHandler(ReturnHandler handler) {
   Rethook::Options options;
@@ -105,21 +103,25 @@ class Hooking {
   std::unique_ptr<Rethook> rethook_;
 };
 
-// Runs `body(hooking)` in 1, 2 and 8 threads, with each storage.
-template <typename Body>
-void ForStoragesAndThreads(const Body& body, int maxactive = 0) {
+// Runs `work(storage, threads)` for each storage and 1, 2 and 8 threads.
+template <typename Work>
+void ForStoragesAndCounts(const Work& work) {
   for (const Storage storage : kStorages) {
     for (const int count : {1, 2, 8}) {
       CAPTURE(NameOf(storage));
       CAPTURE(count);
-      Hooking hooking(storage, maxactive);
-      std::vector<std::thread> threads;
-      for (int i = 0; i < count; ++i) {
-        threads.emplace_back([&] { body(hooking); });
-      }
-      for (std::thread& thread : threads) thread.join();
+      work(storage, count);
     }
   }
+}
+
+// Runs `body(hooking)` in 1, 2 and 8 threads, with each storage.
+template <typename Body>
+void ForStoragesAndThreads(const Body& body) {
+  ForStoragesAndCounts([&](Storage storage, int count) {
+    Hooking hooking(storage);
+    InNewThreads(count, [&] { body(hooking); });
+  });
 }
 
 }  // namespace retprobe::test

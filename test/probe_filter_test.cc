@@ -15,7 +15,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "counted_calls.h"
+#include "ends.h"
 #include "retprobe/return_probe.h"
 
 TARGET long filter_target(long a) {
@@ -62,7 +62,7 @@ TEST_CASE("a filter by thread lets through exactly the calls of its threads") {
     std::atomic<int> told{0};
     std::atomic<bool> attached{false};
     std::thread callers([&] {
-      InThreads(threads, [&](int i) {
+      InNewThreads(threads, [&](int i) {
         ids[i] = gettid();
         ++told;
         while (!attached) std::this_thread::yield();
@@ -71,9 +71,9 @@ TEST_CASE("a filter by thread lets through exactly the calls of its threads") {
     });
     while (told != threads) std::this_thread::yield();
     const auto with = [](Ends& ends, CallFilter filter) {
-      ReturnProbeOptions options = Counting(ends);
+      ReturnProbeOptions options = ends.Options();
       options.filter = std::move(filter);
-      return Attached(Address(&filter_target), std::move(options));
+      return Attached(&filter_target, std::move(options));
     };
     {
       const auto a = with(mine, {.threads = {0}, .except_threads = {}});
@@ -88,12 +88,12 @@ TEST_CASE("a filter by thread lets through exactly the calls of its threads") {
         CHECK(probe->nmissed().total() == 0);
       }
     }
-    CHECK(mine.entries == 7);
-    CHECK(others.entries == threads * kCalls);
-    CHECK(first.entries == kCalls);
-    CHECK(every.entries == threads * kCalls + 7);
+    CHECK(mine.entered == 7);
+    CHECK(others.entered == threads * kCalls);
+    CHECK(first.entered == kCalls);
+    CHECK(every.entered == threads * kCalls + 7);
     for (const auto* ends : {&mine, &others, &first, &every}) {
-      CHECK(ends->entries == ends->returned);
+      CHECK(ends->entered == ends->returned);
     }
     CHECK(Out() == 0);
   }
@@ -101,11 +101,11 @@ TEST_CASE("a filter by thread lets through exactly the calls of its threads") {
 
 TEST_CASE("a probe with a return handler alone is filtered just so") {
   Ends ends;
-  ReturnProbeOptions options = Counting(ends);
+  ReturnProbeOptions options = ends.Options();
   options.entry_handler = {};
   options.filter.threads = {0};
-  const auto probe = Attached(Address(&filter_target), std::move(options));
-  InThreads(2, [](int) {
+  const auto probe = Attached(&filter_target, std::move(options));
+  InNewThreads(2, [] {
     for (int n = 0; n < 100; ++n) filter_target(n);
   });
   CHECK(ends.returned == 0);
@@ -122,12 +122,12 @@ TEST_CASE("a filter by caller knows functions, modules and addresses") {
   const auto from = reinterpret_cast<uintptr_t>(&filter_from_b);
   const auto seen = [&](const CodeSet& callers) {
     Ends ends;
-    ReturnProbeOptions options = Counting(ends);
+    ReturnProbeOptions options = ends.Options();
     options.filter.callers = callers;
-    const auto probe = Attached(Address(&filter_target), std::move(options));
+    const auto probe = Attached(&filter_target, std::move(options));
     calls();
-    CHECK(ends.returned == ends.entries);
-    return ends.entries.load();
+    CHECK(ends.returned == ends.entered);
+    return ends.entered.load();
   };
   CHECK(seen({}) == 3);
   CHECK(seen(Found("probe_filter_test:filter_from_a")) == 1);
@@ -141,38 +141,38 @@ TEST_CASE("a filter by caller knows functions, modules and addresses") {
                                 absl::Hex(from + 1)))) == 0);
 
   Ends ends, own;
-  ReturnProbeOptions options = Counting(ends);
+  ReturnProbeOptions options = ends.Options();
   options.filter.callers = Found("libc.so.6:*");
-  const auto probe = Attached(Address(&filter_compare), std::move(options));
-  options = Counting(own);
+  const auto probe = Attached(&filter_compare, std::move(options));
+  options = own.Options();
   options.filter.callers = Found("probe_filter_test:*");
-  const auto beside = Attached(Address(&filter_compare), std::move(options));
+  const auto beside = Attached(&filter_compare, std::move(options));
   int numbers[] = {3, 1, 2};
   std::qsort(numbers, 3, sizeof(int), &filter_compare);
-  CHECK(ends.entries >= 2);
-  CHECK(ends.entries == ends.returned);
-  CHECK(own.entries == 0);
-  const long before = ends.entries;
+  CHECK(ends.entered >= 2);
+  CHECK(ends.entered == ends.returned);
+  CHECK(own.entered == 0);
+  const long before = ends.entered;
   filter_compare(&numbers[0], &numbers[1]);
-  CHECK(ends.entries == before);
-  CHECK(own.entries == 1);
+  CHECK(ends.entered == before);
+  CHECK(own.entered == 1);
 }
 
 TEST_CASE("the caller of a function that was jumped to is who called first") {
   Ends outer, inner;
   void* seen = nullptr;
-  const auto a = Attached(Address(&filter_tail), Counting(outer));
-  ReturnProbeOptions options = Counting(inner);
+  const auto a = Attached(&filter_tail, outer.Options());
+  ReturnProbeOptions options = inner.Options();
   options.entry_handler = [&](EntryContext& context) noexcept {
     seen = context.return_address();
-    ++inner.entries;
+    ++inner.entered;
     return true;
   };
   options.filter.callers = Found("filter_from_tail");
-  const auto b = Attached(Address(&filter_target), std::move(options));
+  const auto b = Attached(&filter_target, std::move(options));
   CHECK(filter_from_tail(4) == 35);
   CHECK(outer.returned == 1);
-  CHECK(inner.entries == 1);
+  CHECK(inner.entered == 1);
   CHECK(inner.returned == 1);
   CHECK(Found("filter_from_tail").Contains(reinterpret_cast<uintptr_t>(seen)));
 }
@@ -195,10 +195,10 @@ TEST_CASE("a filter changes while threads call; no entry is without its end") {
   for (const int threads : {1, 2, 8}) {
     CAPTURE(threads);
     Ends ends;
-    ReturnProbe probe = Attached(Address(&filter_target), Counting(ends));
+    ReturnProbe probe = Attached(&filter_target, ends.Options());
     std::atomic<bool> stop{false};
     std::thread callers([&] {
-      InThreads(threads, [&](int) {
+      InNewThreads(threads, [&] {
         while (!stop) filter_target(1);
       });
     });
@@ -211,33 +211,33 @@ TEST_CASE("a filter changes while threads call; no entry is without its end") {
     CHECK(probe.SetFilter({.threads = {0}, .except_threads = {}}).ok());
     stop = true;
     callers.join();
-    CHECK(ends.entries == ends.returned);
-    const long before = ends.entries;
+    CHECK(ends.entered == ends.returned);
+    const long before = ends.entered;
     filter_target(1);
-    InThreads(2, [](int) { filter_target(1); });
-    CHECK(ends.entries == before + 1);
+    InNewThreads(2, [] { filter_target(1); });
+    CHECK(ends.entered == before + 1);
     CHECK(!probe.SetFilter({.threads = {-1}, .except_threads = {}}).ok());
     CHECK(!probe.SetFilter({.threads = {0}, .except_threads = {0}}).ok());
     filter_target(1);
-    CHECK(ends.entries == before + 2);
+    CHECK(ends.entered == before + 2);
   }
   CHECK(Out() == 0);
 }
 
 TEST_CASE("in a forked child its one thread has an id of its own") {
   Ends ends;
-  ReturnProbeOptions options = Counting(ends);
+  ReturnProbeOptions options = ends.Options();
   options.filter.threads = {0};
-  ReturnProbe probe = Attached(Address(&filter_target), std::move(options));
+  ReturnProbe probe = Attached(&filter_target, std::move(options));
   filter_target(1);
   const pid_t child = fork();
   if (child == 0) {
     filter_target(1);
-    const bool out = ends.entries == 1;
+    const bool out = ends.entered == 1;
     const bool set =
         probe.SetFilter({.threads = {0}, .except_threads = {}}).ok();
     filter_target(1);
-    _exit(out && set && ends.entries == 2 && ends.returned == 2 ? 0 : 1);
+    _exit(out && set && ends.entered == 2 && ends.returned == 2 ? 0 : 1);
   }
   int status = -1;
   waitpid(child, &status, 0);

@@ -13,7 +13,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/match.h"
-#include "counted_calls.h"
+#include "ends.h"
 #include "rethook/call_checks.h"
 #include "retprobe/return_probe.h"
 
@@ -46,7 +46,7 @@ namespace retprobe {
 namespace {
 
 ReturnProbeOptions Deep(Ends& ends, int max_depth) {
-  ReturnProbeOptions options = Counting(ends);
+  ReturnProbeOptions options = ends.Options();
   options.max_depth = max_depth;
   return options;
 }
@@ -58,12 +58,12 @@ TEST_CASE("recursion beyond max_depth is counted, and not probed") {
       CAPTURE(depth);
       constexpr long kRounds = 50;
       Ends ends;
-      const auto probe = Attached(Address(&limits_nested), Deep(ends, depth));
-      InThreads(threads, [](int) {
+      const auto probe = Attached(&limits_nested, Deep(ends, depth));
+      InNewThreads(threads, [] {
         for (int i = 0; i < kRounds; ++i) CHECK(limits_nested(9) == 9);
       });
       const long probed = std::min(depth, 10) * kRounds * threads;
-      CHECK(ends.entries == probed);
+      CHECK(ends.entered == probed);
       CHECK(ends.returned == probed);
       CHECK(probe.nmissed().depth == 10 * kRounds * threads - probed);
       CHECK(probe.nmissed().total() == probe.nmissed().depth);
@@ -76,11 +76,11 @@ TEST_CASE("frames that are unwound leave their depth") {
   for (const int threads : {1, 2, 8}) {
     CAPTURE(threads);
     Ends ends;
-    const auto probe = Attached(Address(&limits_throws), Deep(ends, 2));
-    InThreads(threads, [](int) {
+    const auto probe = Attached(&limits_throws, Deep(ends, 2));
+    InNewThreads(threads, [] {
       for (int i = 0; i < 20; ++i) CHECK_THROWS(limits_throws(4));
     });
-    CHECK(ends.entries == 2 * 20 * threads);
+    CHECK(ends.entered == 2 * 20 * threads);
     CHECK(ends.unwound == 2 * 20 * threads);
     CHECK(probe.nmissed().depth == 3 * 20 * threads);
   }
@@ -92,12 +92,12 @@ TEST_CASE("a call that the entry handler declines has no depth") {
   ReturnProbeOptions options = Deep(ends, 2);
   options.entry_handler = [&](EntryContext& context) noexcept {
     if (context.argument(0) % 2 != 0) return false;
-    ++ends.entries;
+    ++ends.entered;
     return true;
   };
-  const auto probe = Attached(Address(&limits_nested), std::move(options));
+  const auto probe = Attached(&limits_nested, std::move(options));
   CHECK(limits_nested(9) == 9);
-  CHECK(ends.entries == 2);  // of 8 and 6
+  CHECK(ends.entered == 2);  // of 8 and 6
   CHECK(ends.returned == 2);
   CHECK(probe.nmissed().depth == 6);
 }
@@ -110,7 +110,7 @@ TEST_CASE("each probe of a function has a depth of its own, and its data") {
     options.data_size = 8;
     options.entry_handler = [&](EntryContext& context) noexcept {
       *static_cast<uint64_t*>(context.data()) = context.argument(0);
-      ++ends.entries;
+      ++ends.entered;
       return true;
     };
     options.saved_arguments = 1;
@@ -118,14 +118,14 @@ TEST_CASE("each probe of a function has a depth of its own, and its data") {
       wrong += *static_cast<uint64_t*>(context.data()) != context.argument(0);
       ++ends.returned;
     };
-    return Attached(Address(&limits_nested), std::move(options));
+    return Attached(&limits_nested, std::move(options));
   };
   const auto a = with_data(one, 1);
   const auto b = with_data(three, 3);
-  InThreads(8, [](int) { CHECK(limits_nested(5) == 5); });
-  CHECK(one.entries == 8);
+  InNewThreads(8, [] { CHECK(limits_nested(5) == 5); });
+  CHECK(one.entered == 8);
   CHECK(one.returned == 8);
-  CHECK(three.entries == 24);
+  CHECK(three.entered == 24);
   CHECK(three.returned == 24);
   CHECK(a.nmissed().depth == 40);
   CHECK(b.nmissed().depth == 24);
@@ -168,23 +168,23 @@ void Nothing(void*) {}
 
 TEST_CASE("a fiber's activation stays with the thread that it began in") {
   Ends ends;
-  const auto probe = Attached(Address(&limits_calls), Deep(ends, 1));
+  const auto probe = Attached(&limits_calls, Deep(ends, 1));
   Fiber fiber;
   Begin(fiber);
-  CHECK(ends.entries == 1);
+  CHECK(ends.entered == 1);
   limits_calls(&Nothing, nullptr);  // beside it, in the same thread
-  CHECK(ends.entries == 1);
+  CHECK(ends.entered == 1);
   CHECK(probe.nmissed().depth == 1);
   std::thread([&] {
     limits_calls(&Nothing, nullptr);  // this thread has none
-    CHECK(ends.entries == 2);
+    CHECK(ends.entered == 2);
     Resume(fiber);
     CHECK(fiber.done);
     limits_calls(&Nothing, nullptr);
   }).join();
-  CHECK(ends.entries == 3);
+  CHECK(ends.entered == 3);
   limits_calls(&Nothing, nullptr);
-  CHECK(ends.entries == 4);
+  CHECK(ends.entered == 4);
   CHECK(ends.returned == 4);
   CHECK(probe.nmissed().depth == 1);
   CHECK(Out() == 0);
@@ -192,7 +192,7 @@ TEST_CASE("a fiber's activation stays with the thread that it began in") {
 
 TEST_CASE("fibers that cross threads lose no account") {
   Ends ends;
-  const auto probe = Attached(Address(&limits_calls), Deep(ends, 3));
+  const auto probe = Attached(&limits_calls, Deep(ends, 3));
   constexpr int kFibers = 3;
   for (int round = 0; round < 20; ++round) {
     std::vector<Fiber> fibers(kFibers);
@@ -201,7 +201,7 @@ TEST_CASE("fibers that cross threads lose no account") {
       for (Fiber& fiber : fibers) Resume(fiber);
     }).join();
   }
-  CHECK(ends.entries == 20 * kFibers);
+  CHECK(ends.entered == 20 * kFibers);
   CHECK(ends.returned == 20 * kFibers);
   CHECK(probe.nmissed().total() == 0);
 }
@@ -212,13 +212,13 @@ TEST_CASE("max_hits is exact, and what comes later is counted") {
   for (const int threads : {1, 2, 8}) {
     CAPTURE(threads);
     Ends ends;
-    ReturnProbeOptions options = Counting(ends);
+    ReturnProbeOptions options = ends.Options();
     options.max_hits = kMost;
-    auto probe = Attached(Address(&limits_target), std::move(options));
-    InThreads(threads, [](int) {
+    auto probe = Attached(&limits_target, std::move(options));
+    InNewThreads(threads, [] {
       for (long i = 0; i < kCalls; ++i) limits_target(i);
     });
-    CHECK(ends.entries == kMost);
+    CHECK(ends.entered == kMost);
     CHECK(ends.returned == kMost);
     CHECK(probe.nmissed().limit == threads * kCalls - kMost);
     CHECK(probe.nmissed().total() == probe.nmissed().limit);
@@ -231,19 +231,19 @@ TEST_CASE("a probe may stop itself after max_hits, and begin again") {
   for (const int threads : {1, 2, 8}) {
     CAPTURE(threads);
     Ends ends;
-    ReturnProbeOptions options = Counting(ends);
+    ReturnProbeOptions options = ends.Options();
     options.max_hits = 100;
     options.stop_at_max_hits = true;
-    auto probe = Attached(Address(&limits_target), std::move(options));
+    auto probe = Attached(&limits_target, std::move(options));
     const auto call = [threads] {
-      InThreads(threads, [](int) {
+      InNewThreads(threads, [] {
         for (long i = 0; i < 500; ++i) limits_target(i);
       });
     };
     for (int i = 1; i <= 3; ++i) {
       CHECK(probe.enabled());
       call();
-      CHECK(ends.entries == 100 * i);
+      CHECK(ends.entered == 100 * i);
       CHECK(ends.returned == 100 * i);
       CHECK(!probe.enabled());
       CHECK(probe.nmissed().total() == 0);
@@ -251,10 +251,10 @@ TEST_CASE("a probe may stop itself after max_hits, and begin again") {
     }
     probe.Disable();
     call();
-    CHECK(ends.entries == 300);
+    CHECK(ends.entered == 300);
     probe.Enable();  // only disabled, not used up
     call();
-    CHECK(ends.entries == 400);
+    CHECK(ends.entered == 400);
   }
   CHECK(Out() == 0);
 }
@@ -266,12 +266,12 @@ TEST_CASE("a call is left out by one limit, and counts for that one alone") {
     ReturnProbeOptions options = Deep(ends, 4);
     options.maxactive = 5;
     options.max_hits = 21;
-    const auto probe = Attached(Address(&limits_nested), std::move(options));
-    InThreads(threads, [](int) {
+    const auto probe = Attached(&limits_nested, std::move(options));
+    InNewThreads(threads, [] {
       for (int i = 0; i < 30; ++i) limits_nested(9);
     });
     const Missed missed = probe.nmissed();
-    CHECK(ends.entries == 21);
+    CHECK(ends.entered == 21);
     CHECK(ends.returned == 21);
     CHECK(missed.total() == 300u * threads - 21);
     CHECK(missed.limit > 0);
@@ -285,7 +285,8 @@ TEST_CASE("a call is left out by one limit, and counts for that one alone") {
 TEST_CASE("limits out of range are refused by name") {
   const auto message = [](ReturnProbeOptions options) {
     return std::string(
-        ReturnProbe::Attach(Address(&limits_target), std::move(options))
+        ReturnProbe::Attach(reinterpret_cast<void*>(&limits_target),
+                            std::move(options))
             .status()
             .message());
   };

@@ -9,7 +9,6 @@
 #include <atomic>
 #include <cstring>
 #include <fstream>
-#include <functional>
 #include <string>
 #include <thread>
 #include <utility>
@@ -17,6 +16,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/match.h"
+#include "in_threads.h"
 #include "probe/registry.h"
 #include "retprobe/config.h"
 #include "retprobe/return_probe.h"
@@ -65,12 +65,6 @@ void* Address(auto* function) { return reinterpret_cast<void*>(function); }
 
 size_t Out() { return Registry::Get().InstancesInUse(); }
 
-void InThreads(int count, const std::function<void()>& run) {
-  std::vector<std::thread> threads;
-  for (int i = 0; i < count; ++i) threads.emplace_back(run);
-  for (std::thread& thread : threads) thread.join();
-}
-
 struct Ends {
   std::atomic<long> entries{0};
   std::atomic<long> returns{0};
@@ -84,7 +78,7 @@ struct Meeting {
 };
 
 void MeetInside(Meeting& meeting, int threads) {
-  InThreads(threads, [&] {
+  InNewThreads(threads, [&] {
     list_outer(
         [](void* data) {
           auto& meet = *static_cast<Meeting*>(data);
@@ -139,7 +133,7 @@ TEST_CASE("64 probes of one function each have their data, of any size") {
         ReturnProbe::Attach(Address(&list_nested), {}).status()));
     long calls = 0;
     for (const int threads : {1, 2, 8}) {
-      InThreads(threads, [] {
+      InNewThreads(threads, [] {
         for (int i = 0; i < 3; ++i) CHECK(list_nested(3) == 3);
       });
       calls += 3 * 4 * threads;

@@ -17,8 +17,7 @@
 
 #include "probe/registry.h"
 #include "retprobe/return_probe.h"
-
-#define TARGET extern "C" __attribute__((noinline, noclone))
+#include "target.h"
 
 extern char** environ;
 

@@ -24,8 +24,7 @@
 
 #include "probe/registry.h"
 #include "retprobe/return_probe.h"
-
-#define TARGET extern "C" __attribute__((noinline, noclone))
+#include "target.h"
 
 TARGET long restricted_first(long x) {
   asm volatile("" : "+r"(x));

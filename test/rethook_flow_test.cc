@@ -12,8 +12,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <thread>
-#include <tuple>
 #include <vector>
 
 #include "hooking.h"
@@ -21,7 +19,7 @@
 #include "retprobe/return_probe.h"
 #include "signal_storm.h"
 
-RETPROBE_TEST_TARGET long recursive(long depth) {
+TARGET long recursive(long depth) {
   RETPROBE_TEST_ENTER();
   if (depth == 0) return 0;
   long below = recursive(depth - 1);
@@ -32,12 +30,12 @@ RETPROBE_TEST_TARGET long recursive(long depth) {
 // What the last of a chain of tail calls finds its return address to be.
 thread_local void* t_returns_to;
 
-RETPROBE_TEST_TARGET long tail_even(long n);
-RETPROBE_TEST_TARGET long tail_odd(long n) {
+TARGET long tail_even(long n);
+TARGET long tail_odd(long n) {
   RETPROBE_TEST_ENTER();
   return n == 0 ? 1 : tail_even(n - 1);
 }
-RETPROBE_TEST_TARGET long tail_even(long n) {
+TARGET long tail_even(long n) {
   RETPROBE_TEST_ENTER();
   if (n == 0) {
     t_returns_to =
@@ -45,7 +43,7 @@ RETPROBE_TEST_TARGET long tail_even(long n) {
   }
   return n == 0 ? 0 : tail_odd(n - 1);
 }
-RETPROBE_TEST_TARGET long jumper(long depth, jmp_buf buffer) {
+TARGET long jumper(long depth, jmp_buf buffer) {
   RETPROBE_TEST_ENTER();
   if (depth < 0) return 0;
   if (depth == 0) longjmp(buffer, 1);
@@ -54,7 +52,7 @@ RETPROBE_TEST_TARGET long jumper(long depth, jmp_buf buffer) {
   return below + 1;
 }
 
-RETPROBE_TEST_TARGET long in_storm(long x) {
+TARGET long in_storm(long x) {
   RETPROBE_TEST_ENTER();
   return x + 1;
 }
@@ -62,6 +60,7 @@ RETPROBE_TEST_TARGET long in_storm(long x) {
 namespace retprobe {
 namespace {
 
+using test::ForStoragesAndCounts;
 using test::ForStoragesAndThreads;
 using test::Hooking;
 using test::Storage;
@@ -122,18 +121,14 @@ TEST_CASE("hooked functions called in a storm of signals end exactly once") {
       CAPTURE(count);
       calls = in_signal = 0;
       Hooking hooking(storage);
-      std::vector<std::thread> threads;
-      for (int i = 0; i < count; ++i) {
-        threads.emplace_back([&] {
-          wrong += in_storm(1) != 2;  // maps the shadow stack
-          ++calls;
-          const test::SignalStorm storm(50000);
-          for (long n = 0; n < 100000 / count; ++n, ++calls) {
-            wrong += in_storm(n) != n + 1;
-          }
-        });
-      }
-      for (std::thread& thread : threads) thread.join();
+      InNewThreads(count, [&] {
+        wrong += in_storm(1) != 2;  // maps the shadow stack
+        ++calls;
+        const test::SignalStorm storm(50000);
+        for (long n = 0; n < 100000 / count; ++n, ++calls) {
+          wrong += in_storm(n) != n + 1;
+        }
+      });
       CHECK(wrong == 0);
       CHECK(hooking.entries() +
                 static_cast<long>(hooking.rethook().nmissed().total()) ==
@@ -175,7 +170,7 @@ thread_local Fibers* t_fibers;
 }  // namespace
 }  // namespace retprobe
 
-RETPROBE_TEST_TARGET long crossing(long which) {
+TARGET long crossing(long which) {
   RETPROBE_TEST_ENTER();
   auto* fibers = retprobe::t_fibers;
   fibers->order[fibers->steps++] = static_cast<int>(which);
@@ -193,22 +188,26 @@ void RunFiber(int which) {
   swapcontext(which == 1 ? &fibers->first : &fibers->second, &fibers->main);
 }
 
+// Makes one of the two that this thread is going to run.
+void Prepare(Fibers& fibers, int which) {
+  t_fibers = &fibers;
+  ucontext_t* const context = which == 1 ? &fibers.first : &fibers.second;
+  std::vector<char>& stack = fibers.stacks[which - 1];
+  stack.resize(65536);
+  getcontext(context);
+  context->uc_stack.ss_sp = stack.data();
+  context->uc_stack.ss_size = stack.size();
+  context->uc_link = nullptr;
+  makecontext(context, reinterpret_cast<void (*)()>(&RunFiber), 1, which);
+}
+
 TEST_CASE("hooked frames of fibers that cross return each to its own caller") {
   std::atomic<int> wrong{0};
   ForStoragesAndThreads([&](Hooking&) {
     for (int round = 0; round < 20; ++round) {
       Fibers fibers;
-      t_fibers = &fibers;
-      for (auto [context, stack, which] :
-           {std::tuple{&fibers.first, &fibers.stacks[0], 1},
-            std::tuple{&fibers.second, &fibers.stacks[1], 2}}) {
-        stack->resize(65536);
-        getcontext(context);
-        context->uc_stack.ss_sp = stack->data();
-        context->uc_stack.ss_size = stack->size();
-        context->uc_link = nullptr;
-        makecontext(context, reinterpret_cast<void (*)()>(&RunFiber), 1, which);
-      }
+      Prepare(fibers, 1);
+      Prepare(fibers, 2);
       // In by the first, in by the second, out by the first, out by the second:
       // not the order of a stack.
       for (ucontext_t* next :
@@ -224,42 +223,23 @@ TEST_CASE("hooked frames of fibers that cross return each to its own caller") {
 }
 
 TEST_CASE("a fiber that was entered in one thread returns in another") {
-  for (const Storage storage : test::kStorages) {
-    for (const int count : {1, 2, 8}) {
-      CAPTURE(test::NameOf(storage));
-      CAPTURE(count);
-      Hooking hooking(storage);
-      std::atomic<int> wrong{0};
-      std::vector<Fibers> all(count);
-      const auto in_threads = [&](auto body) {
-        std::vector<std::thread> threads;
-        for (Fibers& fibers : all) {
-          threads.emplace_back([&] {
-            t_fibers = &fibers;
-            body(fibers);
-          });
-        }
-        for (std::thread& thread : threads) thread.join();
-      };
-      in_threads([](Fibers& fibers) {
-        fibers.stacks[0].resize(65536);
-        getcontext(&fibers.first);
-        fibers.first.uc_stack.ss_sp = fibers.stacks[0].data();
-        fibers.first.uc_stack.ss_size = fibers.stacks[0].size();
-        fibers.first.uc_link = nullptr;
-        makecontext(&fibers.first, reinterpret_cast<void (*)()>(&RunFiber), 1,
-                    1);
-        swapcontext(&fibers.main, &fibers.first);
-      });
-      CHECK(hooking.rethook().in_use() == static_cast<size_t>(count));
-      in_threads([&](Fibers& fibers) {
-        swapcontext(&fibers.main, &fibers.first);
-        wrong += fibers.steps != 2;
-      });
-      CHECK(wrong == 0);
-      CHECK(hooking.returned() == count);
-    }
-  }
+  ForStoragesAndCounts([&](Storage storage, int count) {
+    Hooking hooking(storage);
+    std::atomic<int> wrong{0};
+    std::vector<Fibers> all(count);
+    InNewThreads(count, [&](int i) {
+      Prepare(all[i], 1);
+      swapcontext(&all[i].main, &all[i].first);
+    });
+    CHECK(hooking.rethook().in_use() == static_cast<size_t>(count));
+    InNewThreads(count, [&](int i) {
+      t_fibers = &all[i];
+      swapcontext(&all[i].main, &all[i].first);
+      wrong += all[i].steps != 2;
+    });
+    CHECK(wrong == 0);
+    CHECK(hooking.returned() == count);
+  });
 }
 
 }  // namespace

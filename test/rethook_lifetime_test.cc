@@ -18,12 +18,13 @@
 #include "rethook/slots.h"
 #include "retprobe/return_probe.h"
 
-RETPROBE_TEST_TARGET long leaf(long x);
+TARGET long leaf(long x);
 
 namespace retprobe {
 namespace {
 
 using test::Create;
+using test::ForStoragesAndCounts;
 using test::Hooking;
 using test::Listening;
 using test::Storage;
@@ -32,7 +33,7 @@ using test::WithHandler;
 // Waits at `gate` in a hooked frame.
 std::atomic<int> g_inside{0};
 std::atomic<bool> g_gate{false};
-extern "C" __attribute__((noinline, noclone)) long waiting(long x) {
+TARGET long waiting(long x) {
   RETPROBE_TEST_ENTER();
   ++g_inside;
   while (!g_gate) std::this_thread::yield();
@@ -40,43 +41,39 @@ extern "C" __attribute__((noinline, noclone)) long waiting(long x) {
 }
 
 TEST_CASE("activations that outlive their Rethook return, and free it") {
-  for (const Storage storage : test::kStorages) {
-    for (const int count : {1, 2, 8}) {
-      CAPTURE(test::NameOf(storage));
-      CAPTURE(count);
-      g_inside = 0;
-      g_gate = false;
-      std::atomic<int> handled{0};
-      auto options = WithHandler([&](ReturnContext&) noexcept { ++handled; });
-      options.storage = storage;
-      auto rethook = Create(std::move(options));
-      test::g_rethook = rethook.get();
-      std::vector<std::thread> threads;
-      std::atomic<int> right{0};
-      for (int i = 0; i < count; ++i) {
-        threads.emplace_back([&, i] { right += waiting(i) == i + 1; });
-      }
-      while (g_inside < count) std::this_thread::yield();
-      CHECK(rethook->in_use() == static_cast<size_t>(count));
-      test::g_rethook = nullptr;
-      rethook.reset();
-      const auto owned = [] {
-        int owned = 0;
-        ForEachRecord([&](SlotRecord& record) { owned += record.owner != 0; });
-        return owned;
-      };
-      CHECK(owned() == count);
-      g_gate = true;
-      for (std::thread& thread : threads) thread.join();
-      CHECK(right == count);
-      CHECK(handled == 0);
-      CHECK(owned() == 0);
+  ForStoragesAndCounts([&](Storage storage, int count) {
+    g_inside = 0;
+    g_gate = false;
+    std::atomic<int> handled{0};
+    auto options = WithHandler([&](ReturnContext&) noexcept { ++handled; });
+    options.storage = storage;
+    auto rethook = Create(std::move(options));
+    test::g_rethook = rethook.get();
+    std::vector<std::thread> threads;
+    std::atomic<int> right{0};
+    for (int i = 0; i < count; ++i) {
+      threads.emplace_back([&, i] { right += waiting(i) == i + 1; });
     }
-  }
+    while (g_inside < count) std::this_thread::yield();
+    CHECK(rethook->in_use() == static_cast<size_t>(count));
+    test::g_rethook = nullptr;
+    rethook.reset();
+    const auto owned = [] {
+      int owned = 0;
+      ForEachRecord([&](SlotRecord& record) { owned += record.owner != 0; });
+      return owned;
+    };
+    CHECK(owned() == count);
+    g_gate = true;
+    for (std::thread& thread : threads) thread.join();
+    CHECK(right == count);
+    CHECK(handled == 0);
+    CHECK(owned() == 0);
+  });
 }
 
 // Ends the Rethook that its own return is hooked by.
-RETPROBE_TEST_TARGET long outliving(std::unique_ptr<Rethook>* rethook) {
+TARGET long outliving(std::unique_ptr<Rethook>* rethook) {
   RETPROBE_TEST_ENTER();
   test::g_rethook = nullptr;
   rethook->reset();
@@ -165,72 +162,60 @@ TEST_CASE("probes are attached by name as ever when there are slots") {
 }
 
 TEST_CASE("no handler runs once Stop has returned") {
-  for (const Storage storage : test::kStorages) {
-    for (const int count : {1, 2, 8}) {
-      CAPTURE(test::NameOf(storage));
-      CAPTURE(count);
-      for (int round = 0; round < 1 + 8 / count; ++round) {
-        std::atomic<bool> stopped{false};
-        std::atomic<int> late{0};
-        auto options = WithHandler([&](ReturnContext&) noexcept {
-          for (int i = 0; i < 100; ++i) asm volatile("pause");
-          if (stopped) ++late;
+  ForStoragesAndCounts([&](Storage storage, int count) {
+    for (int round = 0; round < 1 + 8 / count; ++round) {
+      std::atomic<bool> stopped{false};
+      std::atomic<int> late{0};
+      auto options = WithHandler([&](ReturnContext&) noexcept {
+        for (int i = 0; i < 100; ++i) asm volatile("pause");
+        if (stopped) ++late;
+      });
+      options.storage = storage;
+      const auto rethook = Create(std::move(options));
+      std::atomic<bool> end{false};
+      std::atomic<int> wrong{0};
+      std::atomic<int> ready{0};
+      const Listening listening(*rethook);
+      std::vector<std::thread> threads;
+      for (int i = 0; i < count; ++i) {
+        threads.emplace_back([&] {
+          for (long x = 0; !end; ++x) {
+            if (leaf(x) != x * 3 + 1) ++wrong;
+            if (x == 10) ++ready;
+          }
         });
-        options.storage = storage;
-        const auto rethook = Create(std::move(options));
-        std::atomic<bool> end{false};
-        std::atomic<int> wrong{0};
-        std::atomic<int> ready{0};
-        const Listening listening(*rethook);
-        std::vector<std::thread> threads;
-        for (int i = 0; i < count; ++i) {
-          threads.emplace_back([&] {
-            for (long x = 0; !end; ++x) {
-              if (leaf(x) != x * 3 + 1) ++wrong;
-              if (x == 10) ++ready;
-            }
-          });
-        }
-        while (ready < count) std::this_thread::yield();
-        rethook->Stop();
-        stopped = true;
-        std::this_thread::yield();
-        end = true;
-        for (std::thread& thread : threads) thread.join();
-        CHECK(late == 0);
-        CHECK(wrong == 0);
-        CHECK(rethook->in_use() == 0);
       }
+      while (ready < count) std::this_thread::yield();
+      rethook->Stop();
+      stopped = true;
+      std::this_thread::yield();
+      end = true;
+      for (std::thread& thread : threads) thread.join();
+      CHECK(late == 0);
+      CHECK(wrong == 0);
+      CHECK(rethook->in_use() == 0);
     }
-  }
+  });
 }
 
 TEST_CASE("a dead thread's activations are flushed, and heard of") {
-  for (const Storage storage : test::kStorages) {
-    for (const int count : {1, 2, 8}) {
-      CAPTURE(test::NameOf(storage));
-      CAPTURE(count);
-      Hooking hooking(storage);
-      std::vector<Rethook::Task> tasks(count);
-      std::vector<std::thread> threads;
-      for (int i = 0; i < count; ++i) {
-        threads.emplace_back([&, i] {
-          tasks[i] = Rethook::CurrentTask();
-          // Frames that nobody will return from: their return addresses are
-          // hooked in what is not a stack.
-          void* frames[10] = {};
-          for (void*& frame : frames) test::Enter(&frame);
-        });
-      }
-      for (std::thread& thread : threads) thread.join();
-      CHECK(hooking.rethook().in_use() == static_cast<size_t>(10 * count));
-      for (const Rethook::Task task : tasks) {
-        CHECK(hooking.rethook().FlushTask(task) == 10);
-        CHECK(hooking.rethook().FlushTask(task) == 0);
-      }
-      CHECK(hooking.abandoned() == 10 * count);
+  ForStoragesAndCounts([&](Storage storage, int count) {
+    Hooking hooking(storage);
+    std::vector<Rethook::Task> tasks(count);
+    InNewThreads(count, [&](int i) {
+      tasks[i] = Rethook::CurrentTask();
+      // Frames that nobody will return from: their return addresses are
+      // hooked in what is not a stack.
+      void* frames[10] = {};
+      for (void*& frame : frames) test::Enter(&frame);
+    });
+    CHECK(hooking.rethook().in_use() == static_cast<size_t>(10 * count));
+    for (const Rethook::Task task : tasks) {
+      CHECK(hooking.rethook().FlushTask(task) == 10);
+      CHECK(hooking.rethook().FlushTask(task) == 0);
     }
-  }
+    CHECK(hooking.abandoned() == 10 * count);
+  });
 }
 
 }  // namespace

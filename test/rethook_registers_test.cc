@@ -8,9 +8,7 @@
 #include <memory>
 #include <stdexcept>
 #include <string>
-#include <thread>
 #include <utility>
-#include <vector>
 
 #include "checked_call.h"
 #include "clobber_vectors.h"
@@ -50,16 +48,14 @@ __attribute__((noinline, noclone)) long called_body(long x) {
 namespace retprobe {
 namespace {
 
+using test::ForStoragesAndCounts;
 using test::Hooking;
 using test::Storage;
 
 std::unique_ptr<Rethook> Create(ReturnHandler handler, bool alone) {
-  Rethook::Options options;
-  options.return_handler = std::move(handler);
+  auto options = test::WithHandler(std::move(handler));
   options.handler_leaves_vectors_alone = alone;
-  auto rethook = Rethook::Create(std::move(options));
-  REQUIRE_MESSAGE(rethook.ok(), rethook.status().ToString());
-  return *std::move(rethook);
+  return test::Create(std::move(options));
 }
 
 // `upper` false: as SSE code leaves the registers.
@@ -124,31 +120,23 @@ TEST_CASE("the checked call notices what a hooked return changes") {
 }
 
 TEST_CASE("functions entered through the slot's call return, and are unwound") {
-  for (const Storage storage : test::kStorages) {
-    for (const int count : {1, 2, 8}) {
-      CAPTURE(test::NameOf(storage));
-      CAPTURE(count);
-      Hooking hooking(storage);
-      std::atomic<int> wrong{0};
-      std::vector<std::thread> threads;
-      for (int i = 0; i < count; ++i) {
-        threads.emplace_back([&] {
-          for (int n = 0; n < 100; ++n) {
-            wrong += entered_by_call(30) != 30;
-            try {
-              entered_by_call(1000);
-              ++wrong;
-            } catch (const std::exception&) {
-            }
-          }
-        });
+  ForStoragesAndCounts([&](Storage storage, int count) {
+    Hooking hooking(storage);
+    std::atomic<int> wrong{0};
+    InNewThreads(count, [&] {
+      for (int n = 0; n < 100; ++n) {
+        wrong += entered_by_call(30) != 30;
+        try {
+          entered_by_call(1000);
+          ++wrong;
+        } catch (const std::exception&) {
+        }
       }
-      for (std::thread& thread : threads) thread.join();
-      CHECK(wrong == 0);
-      CHECK(hooking.returned() == count * 3100);
-      CHECK(hooking.unwound() == count * 100);
-    }
-  }
+    });
+    CHECK(wrong == 0);
+    CHECK(hooking.returned() == count * 3100);
+    CHECK(hooking.unwound() == count * 100);
+  });
 }
 
 }  // namespace

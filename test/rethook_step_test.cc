@@ -58,7 +58,7 @@ void BeginSteps() {
 
 }  // namespace
 
-RETPROBE_TEST_TARGET long stepped(long x) {
+TARGET long stepped(long x) {
   RETPROBE_TEST_ENTER();
   // From our caller's caller on: where our caller calls differs.
   void* frames[kFrames];
@@ -72,7 +72,7 @@ RETPROBE_TEST_TARGET long stepped(long x) {
   return x + 1;
 }
 
-RETPROBE_TEST_TARGET long stepped_caller(long x) {
+TARGET long stepped_caller(long x) {
   const long result = stepped(x);
   g_stepping = false;
   return result;

@@ -14,22 +14,22 @@
 
 using retprobe::test::Storage;
 
-RETPROBE_TEST_TARGET long leaf(long x) {
+TARGET long leaf(long x) {
   RETPROBE_TEST_ENTER();
   return x * 3 + 1;
 }
 
-RETPROBE_TEST_TARGET double halved(double x) {
+TARGET double halved(double x) {
   RETPROBE_TEST_ENTER();
   return x / 2;
 }
 
-RETPROBE_TEST_TARGET long double precise(long x) {
+TARGET long double precise(long x) {
   RETPROBE_TEST_ENTER();
   return static_cast<long double>(x) / 3;
 }
 
-RETPROBE_TEST_TARGET __int128 wide(long x) {
+TARGET __int128 wide(long x) {
   RETPROBE_TEST_ENTER();
   return (static_cast<__int128>(x) << 64) + 7;
 }

@@ -25,20 +25,20 @@ struct Local {
 
 }  // namespace
 
-RETPROBE_TEST_TARGET long thrower(long x) {
+TARGET long thrower(long x) {
   RETPROBE_TEST_ENTER();
   if (x > 3) throw std::runtime_error("boom");
   return x;
 }
 
-RETPROBE_TEST_TARGET long passer(long depth) {
+TARGET long passer(long depth) {
   RETPROBE_TEST_ENTER();
   Local local;
   asm volatile("");
   return depth == 0 ? thrower(9) + 1 : passer(depth - 1) + 1;
 }
 
-RETPROBE_TEST_TARGET long rethrower(long x) {
+TARGET long rethrower(long x) {
   RETPROBE_TEST_ENTER();
   try {
     return thrower(x) + 1;
@@ -58,13 +58,13 @@ struct Nested {
   }
 };
 
-RETPROBE_TEST_TARGET long nesting(long x) {
+TARGET long nesting(long x) {
   RETPROBE_TEST_ENTER();
   Nested nested;
   return thrower(x) + 1;
 }
 
-RETPROBE_TEST_TARGET long leaver(long depth) {
+TARGET long leaver(long depth) {
   RETPROBE_TEST_ENTER();
   Local local;
   if (depth < 0) return 0;
@@ -73,7 +73,7 @@ RETPROBE_TEST_TARGET long leaver(long depth) {
 }
 
 std::atomic<int> g_cancelable{0};
-RETPROBE_TEST_TARGET long canceled(long depth) {
+TARGET long canceled(long depth) {
   RETPROBE_TEST_ENTER();
   Local local;
   if (depth < 0) return 0;
@@ -82,30 +82,30 @@ RETPROBE_TEST_TARGET long canceled(long depth) {
   for (;;) pthread_testcancel();
 }
 
-RETPROBE_TEST_TARGET int tracer(void** frames, int size) {
+TARGET int tracer(void** frames, int size) {
   RETPROBE_TEST_ENTER();
   return backtrace(frames, size) + 0 * printf("%s", "");
 }
 
-RETPROBE_TEST_TARGET int trace_caller(void** frames, int size) {
+TARGET int trace_caller(void** frames, int size) {
   RETPROBE_TEST_ENTER();
   const int n = tracer(frames, size);
   asm volatile("");
   return n;
 }
 
-RETPROBE_TEST_TARGET long tail_thrower(long n) {
+TARGET long tail_thrower(long n) {
   RETPROBE_TEST_ENTER();
   return n == 0 ? thrower(9) : tail_thrower(n - 1);
 }
 
 // Not in a loop of its own.
-RETPROBE_TEST_TARGET long tail_starter(long n) {
+TARGET long tail_starter(long n) {
   RETPROBE_TEST_ENTER();
   return tail_thrower(n);
 }
 
-RETPROBE_TEST_TARGET long looked_at(long x) {
+TARGET long looked_at(long x) {
   RETPROBE_TEST_ENTER();
   return x + 1;
 }
@@ -113,6 +113,7 @@ RETPROBE_TEST_TARGET long looked_at(long x) {
 namespace retprobe {
 namespace {
 
+using test::ForStoragesAndCounts;
 using test::ForStoragesAndThreads;
 using test::Hooking;
 using test::Storage;
@@ -180,61 +181,49 @@ TEST_CASE("100,000 throws bring every instance back") {
   CHECK(hooking.unwound() == 100000);
 }
 
-// The ends of threads, which std::thread would not survive.
+// Threads that end in ways which std::thread would not survive.
+std::vector<pthread_t> Start(int count, void* (*run)(void*)) {
+  std::vector<pthread_t> threads(count);
+  for (pthread_t& thread : threads) {
+    pthread_create(&thread, nullptr, run, nullptr);
+  }
+  return threads;
+}
+
 void JoinAll(const std::vector<pthread_t>& threads) {
   for (const pthread_t thread : threads) pthread_join(thread, nullptr);
 }
 
 TEST_CASE("pthread_exit leaves through hooked frames") {
-  for (const Storage storage : test::kStorages) {
-    for (const int count : {1, 2, 8}) {
-      CAPTURE(test::NameOf(storage));
-      CAPTURE(count);
-      Hooking hooking(storage);
-      g_destroyed = 0;
-      std::vector<pthread_t> threads(count);
-      for (pthread_t& thread : threads) {
-        pthread_create(
-            &thread, nullptr,
-            [](void*) -> void* {
-              Local local;
-              leaver(10);
-              return nullptr;
-            },
-            nullptr);
-      }
-      JoinAll(threads);
-      CHECK(g_destroyed == 12 * count);
-      CHECK(hooking.unwound() == 11 * count);
-    }
-  }
+  ForStoragesAndCounts([&](Storage storage, int count) {
+    Hooking hooking(storage);
+    g_destroyed = 0;
+    const auto threads = Start(count, [](void*) -> void* {
+      Local local;
+      leaver(10);
+      return nullptr;
+    });
+    JoinAll(threads);
+    CHECK(g_destroyed == 12 * count);
+    CHECK(hooking.unwound() == 11 * count);
+  });
 }
 
 TEST_CASE("threads can be cancelled in hooked functions") {
-  for (const Storage storage : test::kStorages) {
-    for (const int count : {1, 2, 8}) {
-      CAPTURE(test::NameOf(storage));
-      CAPTURE(count);
-      Hooking hooking(storage);
-      g_destroyed = 0;
-      g_cancelable = 0;
-      std::vector<pthread_t> threads(count);
-      for (pthread_t& thread : threads) {
-        pthread_create(
-            &thread, nullptr,
-            [](void*) -> void* {
-              canceled(3);
-              return nullptr;
-            },
-            nullptr);
-      }
-      while (g_cancelable < count) sched_yield();
-      for (const pthread_t thread : threads) pthread_cancel(thread);
-      JoinAll(threads);
-      CHECK(g_destroyed == 4 * count);
-      CHECK(hooking.unwound() == 4 * count);
-    }
-  }
+  ForStoragesAndCounts([&](Storage storage, int count) {
+    Hooking hooking(storage);
+    g_destroyed = 0;
+    g_cancelable = 0;
+    const auto threads = Start(count, [](void*) -> void* {
+      canceled(3);
+      return nullptr;
+    });
+    while (g_cancelable < count) sched_yield();
+    for (const pthread_t thread : threads) pthread_cancel(thread);
+    JoinAll(threads);
+    CHECK(g_destroyed == 4 * count);
+    CHECK(hooking.unwound() == 4 * count);
+  });
 }
 
 TEST_CASE("backtrace sees through slots to the same callers") {

@@ -15,8 +15,7 @@
 #include <vector>
 
 #include "probe/registry.h"
-
-#define TARGET extern "C" __attribute__((noinline, noclone))
+#include "target.h"
 
 TARGET long plain_add(long a, long b) {
   asm volatile("");

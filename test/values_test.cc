@@ -18,11 +18,10 @@
 
 #include "probe/registry.h"
 #include "retprobe/return_probe.h"
+#include "target.h"
 #include "values/kept.h"
 #include "values/kept_across.h"
 #include "values/wide.h"
-
-#define TARGET extern "C" __attribute__((noinline, noclone))
 
 struct Large {
   long words[7];

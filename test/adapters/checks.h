@@ -5,9 +5,9 @@
 #include <doctest/doctest.h>
 
 #include <atomic>
-#include <thread>
 #include <vector>
 
+#include "in_threads.h"
 #include "retprobe/context.h"
 #include "targets.h"
 
@@ -30,6 +30,12 @@ struct Calls {
   long returned = 0;
   long unwound = 0;
   bool right = true;  // results are as if nobody looked
+
+  void operator+=(const Calls& other) {
+    returned += other.returned;
+    unwound += other.unwound;
+    right &= other.right;
+  }
 };
 
 // Calls each target, and says how many activations are to end how.
@@ -68,24 +74,11 @@ void CheckEnds(const Targets& targets, const Ends& ends) {
     const long returned = ends.returned;
     const long unwound = ends.unwound;
     std::vector<Calls> calls(count);
-    std::vector<std::thread> threads;
-    for (Calls& call : calls) {
-      threads.emplace_back([&] {
-        for (int round = 0; round < 100; ++round) {
-          const Calls some = CallAll(targets);
-          call.returned += some.returned;
-          call.unwound += some.unwound;
-          call.right &= some.right;
-        }
-      });
-    }
-    for (std::thread& thread : threads) thread.join();
+    InNewThreads(count, [&](int i) {
+      for (int round = 0; round < 100; ++round) calls[i] += CallAll(targets);
+    });
     Calls all;
-    for (const Calls& call : calls) {
-      all.returned += call.returned;
-      all.unwound += call.unwound;
-      all.right &= call.right;
-    }
+    for (const Calls& some : calls) all += some;
     CHECK(all.right);
     CHECK(ends.returned - returned == all.returned);
     CHECK(ends.unwound - unwound == all.unwound);

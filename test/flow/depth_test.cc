@@ -178,7 +178,7 @@ TEST_CASE("signal handlers on their own stack call, throw and catch") {
   for (const int threads : {1, 2, 8}) {
     CAPTURE(threads);
     watch_start(kWatchBoth, functions, 2);
-    flow::InThreads(threads, [&](int) {
+    flow::InThreads(threads, [&] {
       const Signalled signalled;
       const long before_these = g_signals;
       for (int i = 0; i < 500 || g_signals < before_these + 20; ++i) {
@@ -206,7 +206,7 @@ TEST_CASE(
     Expect expect;
     void* const functions[] = {Address(&deep)};
     watch_start(kWatchReturn, functions, 1);
-    flow::InThreads(threads, [&](int) {
+    flow::InThreads(threads, [&] {
       long result = 0;
       OnBigStack(static_cast<size_t>(depth) * 128 + (1 << 20),
                  [&] { result = deep(depth); });

@@ -4,11 +4,11 @@
 
 #include <doctest/doctest.h>
 
-#include <thread>
 #include <vector>
 
 #include "flow/target.h"
 #include "flow/watched.h"
+#include "in_threads.h"
 
 namespace flow {
 
@@ -17,14 +17,7 @@ void* Address(F* function) {
   return reinterpret_cast<void*>(function);
 }
 
-// Runs `body(thread)` in `count` threads at once.
-template <typename Body>
-void InThreads(int count, const Body& body) {
-  std::vector<std::thread> threads;
-  for (int i = 1; i < count; ++i) threads.emplace_back([&body, i] { body(i); });
-  body(0);
-  for (std::thread& thread : threads) thread.join();
-}
+using retprobe::InThreads;
 
 // Every activation has ended, once.
 inline void CheckEnds(WatchKind kind, const Watched& ends) {

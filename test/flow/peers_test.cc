@@ -191,7 +191,7 @@ TEST_CASE("handlers call what they probe: malloc, free, close, locks") {
         probes.push_back(Attach(symbol, options()));
       }
       std::mutex other;
-      InThreads(threads, [&](int) {
+      InThreads(threads, [&] {
         for (int i = 0; i < 200; ++i) {
           auto memory = std::make_unique<char[]>(static_cast<size_t>(i) + 1);
           asm volatile("" ::"r"(memory.get()) : "memory");
@@ -225,7 +225,7 @@ TEST_CASE("a handler takes the lock under which its function is called") {
       ++guarded;
     };
     const ReturnProbe probe = Attach(Address(&plain), std::move(options));
-    InThreads(threads, [&](int) {
+    InThreads(threads, [&] {
       for (long i = 0; i < 200; ++i) {
         const std::lock_guard<std::recursive_mutex> locked(lock);
         ends.wrong += plain(i) != i + 1;
@@ -256,7 +256,7 @@ TEST_CASE("one of many threads detaches a probe from its own handler") {
     };
     ReturnProbe probe = Attach(Address(&plain), std::move(options));
     self = &probe;
-    InThreads(threads, [&](int) {
+    InThreads(threads, [&] {
       for (long i = 0; i < 500; ++i) ends.wrong += plain(i) != i + 1;
     });
     CHECK(taken);
