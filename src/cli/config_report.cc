@@ -2,11 +2,11 @@
 #include "cli/config_report.h"
 
 #include <algorithm>
-#include <array>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "cli/columns.h"
 #include "cli/json.h"
 
 namespace retprobe::cli {
@@ -14,25 +14,8 @@ namespace {
 
 constexpr size_t kWidth = 78;
 
-using Line = std::array<std::string, 3>;
-
-// Columns, all aligned at the left.
-std::string Columns(const std::vector<Line>& lines) {
-  std::array<size_t, 3> widths = {};
-  for (const Line& line : lines) {
-    for (size_t i = 0; i < line.size(); ++i) {
-      widths[i] = std::max(widths[i], line[i].size());
-    }
-  }
-  std::string text;
-  for (const Line& line : lines) {
-    for (size_t i = 0; i + 1 < line.size(); ++i) {
-      absl::StrAppend(&text, line[i],
-                      std::string(widths[i] + 2 - line[i].size(), ' '));
-    }
-    absl::StrAppend(&text, line.back(), "\n");
-  }
-  return text;
+std::string AtLeft(const std::vector<Cells>& lines) {
+  return Columns(lines, [](size_t) { return true; });
 }
 
 std::string Wrapped(absl::string_view text) {
@@ -106,13 +89,13 @@ std::string JsonList(const std::vector<std::string>& objects) {
 }  // namespace
 
 std::string RenderSettings(const Settings& settings) {
-  std::vector<Line> lines = {{"option", "value", "from"}};
+  std::vector<Cells> lines = {{"option", "value", "from"}};
   const absl::Span<const Option> options = AllOptions();
   for (size_t i = 0; i < options.size(); ++i) {
     lines.push_back({options[i].name, ValueText(options[i], settings[i].value),
                      OriginText(settings[i].origin)});
   }
-  return Columns(lines);
+  return AtLeft(lines);
 }
 
 std::string RenderSettingsJson(const Settings& settings) {
@@ -137,11 +120,11 @@ std::string RenderCheckJson(absl::string_view file, const Settings& settings) {
 }
 
 std::string RenderOptions() {
-  std::vector<Line> lines = {{"option", "default", "may be"}};
+  std::vector<Cells> lines = {{"option", "default", "may be"}};
   for (const Option& option : AllOptions()) {
     lines.push_back({option.name, option.initial, RangeText(option)});
   }
-  return Columns(lines);
+  return AtLeft(lines);
 }
 
 std::string RenderOptionsJson(absl::Span<const Option> options) {

@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/strip.h"
+#include "cli/columns.h"
 #include "cli/report.h"
 
 namespace retprobe::cli {
@@ -16,26 +17,10 @@ using session::FunctionState;
 
 constexpr const char* kUnits[] = {"ns", "us", "ms", "s "};
 
-using Cells = std::vector<std::string>;
-
-// Right-aligned columns, but the last, which is left as it is.
+// Right-aligned columns, but the last.
 std::string Align(const std::vector<Cells>& lines) {
-  std::vector<size_t> widths;
-  for (const Cells& cells : lines) {
-    widths.resize(std::max(widths.size(), cells.size()));
-    for (size_t i = 0; i < cells.size(); ++i) {
-      widths[i] = std::max(widths[i], cells[i].size());
-    }
-  }
-  std::string text;
-  for (const Cells& cells : lines) {
-    for (size_t i = 0; i + 1 < cells.size(); ++i) {
-      absl::StrAppend(&text, std::string(widths[i] - cells[i].size(), ' '),
-                      cells[i], "  ");
-    }
-    absl::StrAppend(&text, cells.back(), "\n");
-  }
-  return text;
+  const size_t last = lines[0].size() - 1;
+  return Columns(lines, [last](size_t column) { return column == last; });
 }
 
 // In groups of three, so that millions are seen to be millions.

@@ -7,34 +7,12 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "cli/columns.h"
 
 namespace retprobe::scaling {
 namespace {
 
-using Cells = std::vector<std::string>;
-
-// The first column to the left, the others to the right.
-std::string Align(const std::vector<Cells>& lines) {
-  std::vector<size_t> widths;
-  for (const Cells& cells : lines) {
-    widths.resize(std::max(widths.size(), cells.size()));
-    for (size_t i = 0; i < cells.size(); ++i) {
-      widths[i] = std::max(widths[i], cells[i].size());
-    }
-  }
-  std::string text;
-  for (const Cells& cells : lines) {
-    std::string line;
-    for (size_t i = 0; i < cells.size(); ++i) {
-      const std::string space(widths[i] - cells[i].size(), ' ');
-      absl::StrAppend(&line, i == 0 ? "" : "  ", i == 0 ? cells[i] : space,
-                      i == 0 ? space : cells[i]);
-    }
-    line.erase(line.find_last_not_of(' ') + 1);
-    absl::StrAppend(&text, line, "\n");
-  }
-  return text;
-}
+using cli::Cells;
 
 std::string Format(const char* format, double value) {
   if (std::isinf(value)) return "inf";
@@ -167,7 +145,9 @@ std::string RenderTable(const std::vector<Segment>& segments,
       remarks.Add(absl::StrCat("not fitted: ", segment.error), Title(segment));
     }
   }
-  return absl::StrCat(Align(lines), remarks.Render());
+  return absl::StrCat(
+      cli::Columns(lines, [](size_t column) { return column == 0; }),
+      remarks.Render());
 }
 
 }  // namespace retprobe::scaling
