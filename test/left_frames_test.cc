@@ -14,6 +14,7 @@
 #include "ends.h"
 #include "patch/stub_map.h"
 #include "rethook/left_frame.h"
+#include "trap_flag.h"
 
 namespace {
 
@@ -61,13 +62,11 @@ struct Stepper {
 };
 thread_local Stepper* g_stepper;
 
-constexpr greg_t kTrapFlag = 0x100;
-
 void OnTrap(int, siginfo_t*, void* context) {
-  auto& registers = static_cast<ucontext_t*>(context)->uc_mcontext.gregs;
+  const auto& registers = static_cast<ucontext_t*>(context)->uc_mcontext.gregs;
   Stepper* const stepper = g_stepper;
   if (stepper == nullptr || ++stepper->steps > Stepper::kMost) {
-    registers[REG_EFL] &= ~kTrapFlag;
+    test::StopStepping(context);
     return;
   }
   const auto ip = static_cast<uintptr_t>(registers[REG_RIP]);
@@ -86,7 +85,7 @@ void OnTrap(int, siginfo_t*, void* context) {
   g_stepper = nullptr;
   stepper->left = true;
   // The context may go on, with the signals blocked that are now.
-  registers[REG_EFL] &= ~kTrapFlag;
+  test::StopStepping(context);
   switch (stepper->way) {
     case Way::kJump:
       siglongjmp(stepper->home, 1);
@@ -102,15 +101,6 @@ void OnTrap(int, siginfo_t*, void* context) {
   }
 }
 
-void SetTrapFlag() {
-  asm volatile(
-      "lea -128(%%rsp), %%rsp\n\tpushfq\n\torl $0x100, (%%rsp)\n\tpopfq\n\t"
-      "lea 128(%%rsp), %%rsp"
-      :
-      :
-      : "memory", "cc");
-}
-
 // Where stepping begins: before the call, or in its entry handler.
 enum class Start { kCall, kHandler };
 thread_local Start g_start;
@@ -120,7 +110,7 @@ long (*volatile g_stepped)(long) = &stepped;
 
 __attribute__((noinline)) void CallStepping(Stepper& stepper) {
   g_stepper = &stepper;
-  if (g_start == Start::kCall) SetTrapFlag();
+  if (g_start == Start::kCall) test::SetTrapFlag();
   g_stepped(1);
   g_stepper = nullptr;
 }
@@ -177,7 +167,7 @@ ReturnProbeOptions SteppingOptions(Ends& ends) {
   ReturnProbeOptions options = ends.Options();
   options.entry_handler = [&ends](EntryContext&) noexcept {
     ++ends.entered;
-    if (g_stepper != nullptr && g_start == Start::kHandler) SetTrapFlag();
+    if (g_stepper != nullptr && g_start == Start::kHandler) test::SetTrapFlag();
     return true;
   };
   return options;

@@ -9,6 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstddef>
 #include <cstdio>
@@ -139,6 +140,12 @@ bool Tracee::Ask(Command command) {
   return true;
 }
 
+bool Tracee::DoneWithin(std::chrono::milliseconds time) const {
+  const auto end = Clock::now() + time;
+  while (shared_->done != shared_->asked && Clock::now() < end) Nap();
+  return shared_->done == shared_->asked;
+}
+
 bool Tracee::Await() {
   const auto end = Clock::now() + std::chrono::minutes(1);
   while (shared_->done != shared_->asked) {
@@ -193,17 +200,60 @@ bool Tracee::Go(int signal, bool step, uintptr_t until) {
   return false;
 }
 
+void Tracee::HoldInLoop() const {
+  int status = 0;
+  ptrace(PTRACE_INTERRUPT, thread_, nullptr, nullptr);
+  waitpid(thread_, &status, __WALL);
+}
+
+long Tracee::SetBreakpoint(uintptr_t pc) const {
+  const long word = ptrace(PTRACE_PEEKTEXT, thread_, pc, nullptr);
+  ptrace(PTRACE_POKETEXT, thread_, pc, (word & ~0xffl) | 0xcc);
+  return word;
+}
+
 bool Tracee::HoldAt(uintptr_t pc, bool breakpoint) {
   ++shared_->calls_wanted;
   if (!breakpoint) return Go(0, /*step=*/true, pc);
-  const long word = ptrace(PTRACE_PEEKTEXT, thread_, pc, nullptr);
-  ptrace(PTRACE_POKETEXT, thread_, pc, (word & ~0xffl) | 0xcc);
+  const long word = SetBreakpoint(pc);
   const bool there = Go(0, /*step=*/false, pc);
+  if (!there) HoldInLoop();
+  ptrace(PTRACE_POKETEXT, thread_, pc, word);
   if (there) {
-    ptrace(PTRACE_POKETEXT, thread_, pc, word);
     ptrace(PTRACE_POKEUSER, thread_, offsetof(user_regs_struct, rip), pc);
   }
   return there;
+}
+
+std::vector<uintptr_t> Tracee::PlacesOnTheWay(
+    const std::vector<uintptr_t>& places) {
+  std::vector<long> before;
+  for (const uintptr_t pc : places) {
+    before.push_back(ptrace(PTRACE_PEEKTEXT, thread_, pc, nullptr) & 0xff);
+  }
+  const auto put = [this](uintptr_t pc, long byte) {
+    const long word = ptrace(PTRACE_PEEKTEXT, thread_, pc, nullptr);
+    ptrace(PTRACE_POKETEXT, thread_, pc, (word & ~0xffl) | byte);
+  };
+  for (const uintptr_t pc : places) put(pc, 0xcc);
+  std::vector<uintptr_t> passed;
+  ++shared_->calls_wanted;
+  for (;;) {
+    ptrace(PTRACE_CONT, thread_, nullptr, 0);
+    int status = 0;
+    if (!Stopped(&status)) break;
+    user_regs_struct registers;
+    ptrace(PTRACE_GETREGS, thread_, nullptr, &registers);
+    const auto place =
+        std::lower_bound(places.begin(), places.end(), registers.rip - 1);
+    if (place == places.end() || *place != registers.rip - 1) continue;
+    passed.push_back(*place);
+    put(*place, before[static_cast<size_t>(place - places.begin())]);
+    ptrace(PTRACE_POKEUSER, thread_, offsetof(user_regs_struct, rip), *place);
+  }
+  HoldInLoop();
+  for (size_t i = 0; i < places.size(); ++i) put(places[i], before[i]);
+  return passed;
 }
 
 void Tracee::ParkInHandler() {
@@ -224,9 +274,7 @@ long Tracee::Finish() {
   held_ = true;
   const bool ended = shared_->calls_made == shared_->calls_wanted;
   const long result = ended ? shared_->result.load() : -1;
-  // Held again, in its loop.
-  ptrace(PTRACE_INTERRUPT, thread_, nullptr, nullptr);
-  waitpid(thread_, &status, __WALL);
+  HoldInLoop();
   return result;
 }
 

@@ -5,7 +5,9 @@
 #include <sys/types.h>
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
+#include <vector>
 
 #include "patch/entry_patch.h"
 
@@ -33,12 +35,15 @@ class Tracee {
   bool Do(Command command) { return Ask(command) && Await(); }
   bool Ask(Command command);  // does not wait; Await() does
   bool Await();
+  bool DoneWithin(std::chrono::milliseconds time) const;
   const char* message() const { return shared_->message; }
   double seconds() const { return shared_->seconds; }  // that it took
 
   // The thread's call goes on until it is about to execute `pc`: by single
   // steps, or, with `breakpoint`, on its own. False: it never does.
   bool HoldAt(uintptr_t pc, bool breakpoint);
+  // Those of `places`, where instructions begin, that a call passes, in order.
+  std::vector<uintptr_t> PlacesOnTheWay(const std::vector<uintptr_t>& places);
   // Lets it go, by way of a signal handler that waits until Leave() is called.
   void ParkInHandler();
   void Leave() { shared_->leave = true; }
@@ -76,6 +81,8 @@ class Tracee {
   static void Perform(int command, void* function);
   bool Stopped(int* status) const;
   bool Go(int signal, bool step, uintptr_t until);
+  long SetBreakpoint(uintptr_t pc) const;  // returns what was there
+  void HoldInLoop() const;                 // after a call has ended
 
   pid_t child_ = 0;
   pid_t thread_ = 0;

@@ -36,7 +36,8 @@ constexpr char kUsage[] =
 std::vector<ModelOf> Models() {
   std::vector<ModelOf> all;
   for (const auto& models :
-       {retprobe::proof::PartModels(), retprobe::proof::PoolModels()}) {
+       {retprobe::proof::PartModels(), retprobe::proof::PoolModels(),
+        retprobe::proof::DetachModels()}) {
     all.insert(all.end(), models.begin(), models.end());
   }
   return all;

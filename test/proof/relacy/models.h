@@ -16,6 +16,7 @@ struct ModelOf {
 
 std::span<const ModelOf> PartModels();
 std::span<const ModelOf> PoolModels();
+std::span<const ModelOf> DetachModels();
 
 }  // namespace retprobe::proof
 
