@@ -14,7 +14,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/match.h"
 #include "ends.h"
-#include "rethook/call_checks.h"
+#include "rethook/depth_account.h"
 #include "retprobe/return_probe.h"
 
 TARGET long limits_target(long a) {

@@ -6,7 +6,7 @@
 #include <utility>
 
 #include "absl/container/flat_hash_set.h"
-#include "rethook/prepare.h"
+#include "rethook/entering.h"
 
 namespace retprobe {
 namespace {

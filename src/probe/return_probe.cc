@@ -8,7 +8,7 @@
 #include "probe/probe.h"
 #include "probe/refused.h"
 #include "probe/registry.h"
-#include "rethook/call_checks.h"
+#include "rethook/depth_account.h"
 #include "rethook/guard.h"
 #include "retprobe/config.h"
 #include "symbols/symbols.h"

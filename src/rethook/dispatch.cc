@@ -8,6 +8,7 @@
 #include <atomic>
 
 #include "objpool/objpool_hot.h"
+#include "rethook/call_checks.h"
 #include "rethook/entering.h"
 #include "rethook/guard.h"
 #include "rethook/limits.h"
@@ -15,6 +16,13 @@
 
 namespace retprobe {
 namespace {
+
+// No CPU's, and empty.
+struct alignas(64) NoMagazines {
+  MagazineHeader header;
+} g_no_magazines = {};
+
+struct HandlerList g_no_list = {.magazines = &g_no_magazines + 1};
 
 // Publishes that a handler of `probe` runs on `instance`, unless it is dead.
 //
@@ -62,6 +70,8 @@ void RunEntry(const HandlerList* list, uint32_t index, ReturnInstance* instance,
 }
 
 }  // namespace
+
+HandlerList* const kNoList = &g_no_list;
 
 void EndHandler(ReturnInstance* instance) {
   // R1 -> A0 (probe/detach.cc): what the handler did is done, also its reads
@@ -115,22 +125,6 @@ using retprobe::HandlerScope;
 using retprobe::RegisterFrame;
 using retprobe::ReturnInstance;
 using retprobe::Site;
-
-namespace retprobe {
-namespace {
-
-// No CPU's, and empty.
-struct alignas(64) NoMagazines {
-  MagazineHeader header;
-} g_no_magazines = {};
-
-struct HandlerList g_no_list = {.magazines = &g_no_magazines + 1};
-
-}  // namespace
-
-HandlerList* const kNoList = &g_no_list;
-
-}  // namespace retprobe
 
 extern "C" {
 

@@ -1,37 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "rethook/entering.h"
 
-#include <pthread.h>
 #include <sched.h>
 #include <time.h>
 
 #include "base/cpu.h"
 #include "base/membarrier.h"
-#include "rethook/call_checks.h"
-#include "rethook/prepare.h"
-#include "rethook/trampoline.h"
-
-extern "C" {
-ptrdiff_t retprobe_rseq_offset __attribute__((visibility("hidden")));
-int32_t retprobe_vector_level __attribute__((visibility("hidden"))) = -1;
-}
 
 namespace retprobe {
 
 EnteringCounts g_entering;
 
 namespace {
-
-// Stands in for the rseq area of threads without one: the trampoline may always
-// write its rseq_cs, and reads a CPU that no magazine belongs to.
-struct UnregisteredRseq {
-  uint32_t cpu_id_start;
-  uint32_t cpu_id;
-  uint64_t rseq_cs;
-  uint64_t reserved[2];
-};
-thread_local UnregisteredRseq g_unregistered
-    __attribute__((tls_model("initial-exec"))) = {0, ~0u, 0, {0, 0}};
 
 int64_t Sum(uint32_t phase) {
   int64_t sum = 0;
@@ -42,46 +22,6 @@ int64_t Sum(uint32_t phase) {
     sum += line.count[phase].load(std::memory_order_seq_cst);
   }
   return sum;
-}
-
-// In a child only the forking thread lives; it is entering if it forked in a
-// signal handler.
-void ForgetOtherThreads() {
-  for (EnteringCounts::Line& line : g_entering.lines) {
-    // relaxed: the child has one thread.
-    line.count[0].store(0, std::memory_order_relaxed);
-    line.count[1].store(0, std::memory_order_relaxed);
-  }
-  // relaxed: as above.
-  if (retprobe_guard.entering != nullptr) {
-    retprobe_guard.entering->store(1, std::memory_order_relaxed);
-  }
-  ForgetThreadId();
-}
-
-int32_t VectorLevel() {
-  __builtin_cpu_init();
-  if (__builtin_cpu_supports("avx512bw") &&
-      __builtin_cpu_supports("avx512vl")) {
-    return 3;
-  }
-  if (__builtin_cpu_supports("avx512f")) return 2;
-  return __builtin_cpu_supports("avx") ? 1 : 0;
-}
-
-absl::Status Prepare() {
-  absl::Status status = RegisterMembarrier(Membarrier::kMemory);
-  if (status.ok() && RseqAvailable()) {
-    status = RegisterMembarrier(Membarrier::kRseq);
-  }
-  if (!status.ok()) return status;
-  retprobe_rseq_offset =
-      RseqAvailable() ? RseqOffset()
-                      : reinterpret_cast<char*>(&g_unregistered) -
-                            static_cast<char*>(__builtin_thread_pointer());
-  retprobe_vector_level = VectorLevel();
-  pthread_atfork(nullptr, nullptr, &ForgetOtherThreads);
-  return absl::OkStatus();
 }
 
 // Whether nobody is on the slow way that began in `phase`. That takes less than
@@ -104,11 +44,6 @@ bool AwaitNone(uint32_t phase) {
 
 }  // namespace
 
-absl::Status PrepareTrampoline() {
-  static const absl::Status* const prepared = new absl::Status(Prepare());
-  return *prepared;
-}
-
 bool WaitForEntering() {
   // Whoever is inside the critical section that reads a list begins again, and
   // reads the new one; whoever has left it has published the list it read.
@@ -123,6 +58,18 @@ bool WaitForEntering() {
     }
   }
   return true;
+}
+
+void ForgetOtherEntering() {
+  for (EnteringCounts::Line& line : g_entering.lines) {
+    // relaxed: the child has one thread.
+    line.count[0].store(0, std::memory_order_relaxed);
+    line.count[1].store(0, std::memory_order_relaxed);
+  }
+  // relaxed: as above.
+  if (retprobe_guard.entering != nullptr) {
+    retprobe_guard.entering->store(1, std::memory_order_relaxed);
+  }
 }
 
 }  // namespace retprobe

@@ -55,6 +55,17 @@ class EnteringScope {
   EnteringScope& operator=(const EnteringScope&) = delete;
 };
 
+// Waits until no thread is between reading a Site's list and publishing it in
+// an instance. Together with a scan of the instances this tells when a list is
+// out of use. Set-up only: makes system calls. False when a thread stays there,
+// or the kernel no longer lets us wait (a seccomp filter since): nothing may be
+// freed.
+bool WaitForEntering();
+
+// In a child of fork only the calling thread lives; it is entering if it forked
+// in a signal handler.
+void ForgetOtherEntering();
+
 }  // namespace retprobe
 
 #endif  // RETPROBE_RETHOOK_ENTERING_H_

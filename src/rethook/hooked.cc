@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "rethook/hooked.h"
 
-#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cstdlib>
-#include <new>
 
 #include "objpool/objpool_hot.h"
 #include "rethook/shadow_stack.h"

@@ -5,7 +5,7 @@
 #include <atomic>
 #include <cstdint>
 
-#include "rethook/call_checks.h"
+#include "rethook/depth_account.h"
 #include "rethook/instance.h"
 
 // What a handler's probe allows: activations at once, in a thread, in all.

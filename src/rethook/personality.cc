@@ -19,7 +19,6 @@
 #include "rethook/guard.h"
 #include "rethook/left_frame.h"
 #include "rethook/llvm_cursor.h"
-#include "rethook/personality.h"
 #include "rethook/slow_path.h"
 #include "rethook/trampoline.h"
 #include "rethook/unwinder.h"
@@ -47,19 +46,6 @@ UnwindGhost* NextGhost(bool interrupted) {
   return interrupted ? &g_ghosts[kGhosts + g_next_interrupted++ % kInterrupted]
                      : &g_ghosts[g_next_ghost++ % kGhosts];
 }
-
-}  // namespace
-
-UnwindGhost* AsGhost(uint64_t address) {
-  const uint64_t offset = address - reinterpret_cast<uintptr_t>(g_ghosts);
-  return offset < sizeof(g_ghosts) ? reinterpret_cast<UnwindGhost*>(address)
-                                   : nullptr;
-}
-
-}  // namespace retprobe
-
-namespace retprobe {
-namespace {
 
 // What the personality routine does for `unwinder`.
 _Unwind_Reason_Code Unwind(const Unwinder& unwinder, _Unwind_Action actions,
@@ -123,6 +109,13 @@ _Unwind_Reason_Code Unwind(const Unwinder& unwinder, _Unwind_Action actions,
 }
 
 }  // namespace
+
+UnwindGhost* AsGhost(uint64_t address) {
+  const uint64_t offset = address - reinterpret_cast<uintptr_t>(g_ghosts);
+  return offset < sizeof(g_ghosts) ? reinterpret_cast<UnwindGhost*>(address)
+                                   : nullptr;
+}
+
 }  // namespace retprobe
 
 extern "C" __attribute__((visibility("hidden"))) _Unwind_Reason_Code

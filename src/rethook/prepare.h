@@ -13,13 +13,6 @@ namespace retprobe {
 //   ever be taken off safely.
 absl::Status PrepareTrampoline();
 
-// Waits until no thread is between reading a Site's list and publishing it in
-// an instance. Together with a scan of the instances this tells when a list is
-// out of use. Set-up only: makes system calls. False when a thread stays there,
-// or the kernel no longer lets us wait (a seccomp filter since): nothing may be
-// freed.
-bool WaitForEntering();
-
 // Reserves the code slots of Rethooks (slots.h). Later calls give the first
 // one's answer.
 //

@@ -100,9 +100,8 @@ CacheEntry g_cache[8];
 
 constexpr uintptr_t kFilling = ~uintptr_t{0};
 
-}  // namespace
-
-const Unwinder* FindUnwinder(uintptr_t caller, _Unwind_Context* context) {
+// The unwinder of the module that holds `caller`; null: not in the cache.
+const Unwinder* Cached(uintptr_t caller) {
   for (const CacheEntry& entry : g_cache) {
     // A2 <- R6: `unwinder` and `end` are complete.
     const uintptr_t begin = entry.begin.load(std::memory_order_acquire);
@@ -113,17 +112,12 @@ const Unwinder* FindUnwinder(uintptr_t caller, _Unwind_Context* context) {
       return &entry.unwinder;
     }
   }
-  dl_find_object object;
-  if (_dl_find_object(reinterpret_cast<void*>(caller), &object) != 0) {
-    return &kOwn;
-  }
-  Unwinder found;
-  if (!Fill(SymbolsOf(object.dlfo_link_map), found)) {
-    const bool hidden = IsLlvmCursor(
-        context, reinterpret_cast<uintptr_t>(object.dlfo_map_start),
-        reinterpret_cast<uintptr_t>(object.dlfo_map_end));
-    return hidden ? &kLlvmCursor : &kOwn;
-  }
+  return nullptr;
+}
+
+// Null: there is no room.
+const Unwinder* Remember(const Unwinder& unwinder, uintptr_t begin,
+                         uintptr_t end) {
   for (CacheEntry& entry : g_cache) {
     uintptr_t expected = 0;
     // relaxed: claims the entry; nothing is read from it.
@@ -132,16 +126,32 @@ const Unwinder* FindUnwinder(uintptr_t caller, _Unwind_Context* context) {
                                              std::memory_order_relaxed)) {
       continue;
     }
-    entry.unwinder = found;
+    entry.unwinder = unwinder;
     // relaxed: published by R6.
-    entry.end.store(reinterpret_cast<uintptr_t>(object.dlfo_map_end),
-                    std::memory_order_relaxed);
+    entry.end.store(end, std::memory_order_relaxed);
     // R6 -> A2: publishes `unwinder` and `end`.
-    entry.begin.store(reinterpret_cast<uintptr_t>(object.dlfo_map_start),
-                      std::memory_order_release);
+    entry.begin.store(begin, std::memory_order_release);
     return &entry.unwinder;
   }
-  return &kOwn;
+  return nullptr;
+}
+
+}  // namespace
+
+const Unwinder* FindUnwinder(uintptr_t caller, _Unwind_Context* context) {
+  if (const Unwinder* known = Cached(caller)) return known;
+  dl_find_object object;
+  if (_dl_find_object(reinterpret_cast<void*>(caller), &object) != 0) {
+    return &kOwn;
+  }
+  const auto begin = reinterpret_cast<uintptr_t>(object.dlfo_map_start);
+  const auto end = reinterpret_cast<uintptr_t>(object.dlfo_map_end);
+  Unwinder found;
+  if (!Fill(SymbolsOf(object.dlfo_link_map), found)) {
+    return IsLlvmCursor(context, begin, end) ? &kLlvmCursor : &kOwn;
+  }
+  const Unwinder* remembered = Remember(found, begin, end);
+  return remembered != nullptr ? remembered : &kOwn;
 }
 
 void* FindExported(const void* address, const char* name) {
