@@ -22,6 +22,8 @@ Registry* g_forking;  // set once
 
 }  // namespace
 
+void GuardProcess() { Registry::Get(); }
+
 Registry& Registry::Get() {
   static Registry* const registry = new Registry;
   return *registry;

@@ -20,6 +20,8 @@ HandlerList g_hooked_list = {};
 thread_local uint64_t g_task __attribute__((tls_model("initial-exec")));
 std::atomic<uint64_t> g_tasks{0};
 
+thread_local Ending* g_ending __attribute__((tls_model("initial-exec")));
+
 [[noreturn]] void Die(const char* why, size_t length) {
   if (write(STDERR_FILENO, why, length) < 0) {
   }
@@ -133,7 +135,12 @@ void End(SlotRecord& record, RegisterFrame* frame, EndReason reason) {
   if (!dead) {
     ReturnContext context =
         ContextAccess::Return(instance, frame, instance + 1, reason);
+    Ending ending = {g_ending, core, instance, outer};
+    g_ending = &ending;
+    asm volatile("" ::: "memory");  // for jumps out of the handler
     core->handler(core->user, context);
+    asm volatile("" ::: "memory");
+    g_ending = ending.further_out;
   }
   Release(*core, instance, dead);
   retprobe_guard.running = outer;
@@ -240,6 +247,19 @@ uint64_t CurrentTask() noexcept {
     g_task = g_tasks.fetch_add(1, std::memory_order_relaxed) + 1;
   }
   return g_task;
+}
+
+const Ending* InnermostEnding() noexcept { return g_ending; }
+
+void LeaveEndings(const Ending* until) noexcept {
+  while (g_ending != until) {
+    const Ending left = *g_ending;
+    g_ending = left.further_out;
+    // relaxed: nobody destroys the core while its handler is running
+    Release(*left.core, left.instance,
+            left.core->dead.load(std::memory_order_relaxed));
+    retprobe_guard.running = left.running;
+  }
 }
 
 void EndHooked(ReturnInstance* innermost) noexcept {

@@ -72,6 +72,19 @@ void* FindReturnAddress(void* address) noexcept;
 uint64_t CurrentTask() noexcept;
 size_t FlushTask(HookCore& core, uint64_t task) noexcept;
 
+// A handler that the calling thread runs; on its stack.
+struct Ending {
+  Ending* further_out;
+  HookCore* core;
+  ReturnInstance* instance;
+  ReturnInstance* running;  // ThreadGuard::running, before
+};
+const Ending* InnermostEnding() noexcept;
+
+// A jump leaves the thread's handlers up to `until`, which stays: they have
+// heard.
+void LeaveEndings(const Ending* until) noexcept;
+
 // Ends what a jump leaves: a chain by ReturnInstance::further_out.
 void EndHooked(ReturnInstance* innermost) noexcept;
 

@@ -116,9 +116,10 @@ struct Walk {
   const uintptr_t target;
   const StackRange signal_stack;
   bool found = false;
-  bool passed = false;         // a frame of the trampoline
-  uintptr_t sp = 0;            // of the frame before
-  uintptr_t signal_frame = 0;  // the last one passed
+  bool passed = false;  // a frame of the trampoline, or an Ending
+  uintptr_t sp = 0;     // of the frame before
+  const Ending* ending = InnermostEnding();  // further out than that
+  uintptr_t signal_frame = 0;                // the last one passed
   InterruptedSlowPath slow;
   Chain probed;
   Chain hooked;
@@ -151,12 +152,24 @@ struct Walk {
 
   void NoteSlot(uintptr_t ip) {
     const SlotRecord* record = RecordAt(ip);
-    // relaxed: this thread's, or done with
+    // relaxed, both: this thread's, or done with. Whose handler is running is
+    // an Ending.
     if (record == nullptr || ip != ReturnInto(record) ||
-        record->owner.load(std::memory_order_relaxed) == 0) {
+        record->owner.load(std::memory_order_relaxed) == 0 ||
+        record->running.load(std::memory_order_relaxed) != nullptr) {
       return;
     }
     hooked.Add(record->instance);
+  }
+
+  // Of the frame before, which ends at `next`.
+  void NoteEndings(uintptr_t next) {
+    if (waits()) return;
+    while (ending != nullptr &&
+           reinterpret_cast<uintptr_t>(ending) - sp < next - sp) {
+      ending = ending->further_out;
+      passed = true;
+    }
   }
 
   static _Unwind_Reason_Code Visit(_Unwind_Context* context, void* argument) {
@@ -168,6 +181,7 @@ struct Walk {
       return _URC_NORMAL_STOP;
     }
     if (interrupted != 0) self.signal_frame = self.sp;
+    if (self.sp != 0 && sp > self.sp) self.NoteEndings(sp);
     self.sp = sp;
     self.found = sp == self.target;
     if (self.found) return _URC_NORMAL_STOP;
@@ -189,7 +203,10 @@ void retprobe_before_jump(const void* buffer, int value,
   if (retprobe_guard.unseen != 0) return;
   const arch::JumpTarget target = arch::ReadJumpBuffer(buffer);
   const StackRange signal_stack = SignalStack(sp);
-  if (signal_stack.size == 0 && !MayPassTrampoline(sp, target.rsp)) return;
+  if (signal_stack.size == 0 && InnermostEnding() == nullptr &&
+      !MayPassTrampoline(sp, target.rsp)) {
+    return;
+  }
   TargetFrame frame = {target};
   retprobe_backtrace_from(&target, &TargetFrame::Visit, &frame);
   if (frame.address == 0) return;
@@ -197,6 +214,7 @@ void retprobe_before_jump(const void* buffer, int value,
   _Unwind_Backtrace(&Walk::Visit, &walk);
   if (!walk.found) return;
   if (walk.passed) LeaveHandlers();
+  LeaveEndings(walk.ending);
   if (walk.hooked.innermost != nullptr) EndHooked(walk.hooked.innermost);
   if (walk.probed.innermost != nullptr) EndAbandoned(walk.probed.innermost);
   if (walk.waits()) FinishThenJump(walk.slow, site->function, buffer, value);

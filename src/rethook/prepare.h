@@ -24,6 +24,13 @@ absl::Status PrepareTrampoline();
 // Errors: kResourceExhausted, kUnavailable, as Rethook::Create.
 absl::Status PrepareSlots();
 
+// Puts our code in front of those functions of libc behind which calls and
+// returns do not pair up: longjmp, and vfork, clone and posix_spawn, whose
+// children run in this memory. Before the first Rethook and the first probe.
+// What cannot be replaced stays as it is. Defined in the room `probe`, which
+// can change code.
+void GuardProcess();
+
 }  // namespace retprobe
 
 #endif  // RETPROBE_RETHOOK_PREPARE_H_

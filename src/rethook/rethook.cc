@@ -177,6 +177,7 @@ absl::StatusOr<std::unique_ptr<Rethook>> Rethook::Create(Options options) {
   if (status.ok()) status = PrepareTrampoline();
   if (status.ok()) status = PrepareSlots();
   if (!status.ok()) return status;
+  GuardProcess();
   HookCore* core = NewCore();
   if (core == nullptr)
     return absl::ResourceExhaustedError("Rethook: no memory");
