@@ -42,10 +42,10 @@ struct HookCore;
 // Slots have unwind information. Exceptions, pthread_exit and cancellation pass
 // through hooked frames and end them (EndReason::kUnwound); backtrace() sees
 // the callers. Who walks frame pointers asks FindReturnAddress. longjmp ends
-// the activations that it leaves (EndReason::kAbandoned): the first Rethook puts
-// code in front of it, as the first ReturnProbe does. Where that cannot be (the
-// code must not be written, or is that of another libc: the program's, to a
-// library that LD_AUDIT names) they stay out: see FlushTask.
+// the activations that it leaves (EndReason::kAbandoned): the first Rethook
+// puts code in front of it, as the first ReturnProbe does. Where that cannot be
+// (the code must not be written, or is that of another libc: the program's, to
+// a library that LD_AUDIT names) they stay out: see FlushTask.
 //
 // A probed function's return is predicted, a hooked one's is not (the processor
 // expects the old return address) unless the entry is made by HookCall. That is
