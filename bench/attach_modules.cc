@@ -92,7 +92,7 @@ void Measure(const retprobe::Pattern& pattern) {
   const auto more_own = static_cast<double>(AnonymousBytes() - own);
   const auto more = static_cast<double>(PrivateBytes() - all);
   stopwatch.emplace();
-  probes.clear();
+  ReturnProbe::DetachAll(absl::MakeSpan(probes));
   std::printf("%zu %.0f %f %f %f %f %.0f %.0f\n", functions.size(), count,
               attach[0], attach[1], stopwatch->Wall(), stopwatch->Cpu(),
               more_own / count, more / count);

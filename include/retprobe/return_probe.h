@@ -170,6 +170,9 @@ class RETPROBE_API ReturnProbe {
   // (but for the caller's own: at some time after they have returned).
   void Detach();
 
+  // Detaches many probes at the price of few, as AttachAll attaches them.
+  static void DetachAll(absl::Span<ReturnProbe> probes);
+
   // Replaces options.filter, for calls that begin from now on.
   // Errors: kInvalidArgument, impossible threads. Nothing has changed then.
   absl::Status SetFilter(const CallFilter& filter);

@@ -169,15 +169,18 @@ bool Probing::IsThere(const Function& function,
 
 void Probing::DropGone() {
   const std::vector<Module> modules = LoadedModules();
+  std::vector<ReturnProbe> gone;
   for (auto& function : functions_) {
     if (function->probe == nullptr || IsThere(*function, modules)) continue;
     if (function->cells.record != nullptr) function->cells.StoreMissed();
+    gone.push_back(std::move(*function->probe));
     function->probe.reset();
     scanner_.Forget(function->address);
     if (function->cells.record == nullptr) continue;
     function->cells.record->state = FunctionState::kGone;
     gone_[function->key] = function.get();
   }
+  ReturnProbe::DetachAll(absl::MakeSpan(gone));
 }
 
 void Probing::StartCountingAnew() {

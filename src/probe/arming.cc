@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Patching the functions of a batch, as many as can be.
+#include "probe/arming.h"
+
 #include <vector>
 
-#include "absl/container/flat_hash_map.h"
-#include "patch/entry_patch.h"
 #include "patch/thread_mover.h"
 #include "probe/registry.h"
 
@@ -14,20 +14,21 @@ namespace {
 // How often a batch may wait for a thread that it has waited for in vain.
 constexpr int kMostWaits = 64;
 
-using Refusals = absl::flat_hash_map<const EntryPatch*, absl::Status>;
+absl::Status Switch(absl::Span<EntryPatch* const> patches, bool arm) {
+  return arm ? ArmEntryPatches(patches) : DisarmEntryPatches(patches);
+}
 
-// Arms what can be armed of `patches`, of which not all can: one function whose
-// bytes a thread does not leave must not keep the others from being probed.
-// Waits `attempts` times at most, then refuses what is left.
-void ArmInParts(absl::Span<EntryPatch* const> patches, int* attempts,
-                Refusals* refusals) {
+// Looks for those that can be switched by halves. Waits `attempts` times at
+// most, then refuses what is left.
+void SwitchInParts(absl::Span<EntryPatch* const> patches, bool arm,
+                   int* attempts, Refusals* refusals) {
   const size_t half = patches.size() / 2;
   for (const auto part : {patches.subspan(0, half), patches.subspan(half)}) {
-    const absl::Status status = ArmEntryPatches(part);
+    const absl::Status status = Switch(part, arm);
     if (status.ok()) continue;
     if (absl::IsUnavailable(status)) --*attempts;
     if (part.size() > 1 && *attempts > 0) {
-      ArmInParts(part, attempts, refusals);
+      SwitchInParts(part, arm, attempts, refusals);
       continue;
     }
     for (const EntryPatch* patch : part) (*refusals)[patch] = status;
@@ -36,30 +37,38 @@ void ArmInParts(absl::Span<EntryPatch* const> patches, int* attempts,
 
 }  // namespace
 
+Refusals SwitchPatches(absl::Span<EntryPatch* const> patches, bool arm) {
+  Refusals refusals;
+  if (patches.empty()) return refusals;
+  const absl::Status status = Switch(patches, arm);
+  if (status.ok()) return refusals;
+  if (patches.size() == 1) {
+    refusals[patches[0]] = status;
+    return refusals;
+  }
+  const BriefPatience brief;
+  int attempts = kMostWaits;
+  SwitchInParts(patches, arm, &attempts, &refusals);
+  return refusals;
+}
+
 void Registry::Arm(absl::Span<Item> items) {
   std::vector<EntryPatch*> patches;
   for (const Item& item : items) {
     if (!item.status.ok() || item.probe->function->patch->armed) continue;
     patches.push_back(item.probe->function->patch);
   }
-  if (patches.empty()) return;
-  const absl::Status status = ArmEntryPatches(patches);
-  if (status.ok()) return;
-  Refusals refusals;
-  if (patches.size() == 1) {
-    refusals[patches[0]] = status;
-  } else {
-    const BriefPatience brief;
-    int attempts = kMostWaits;
-    ArmInParts(patches, &attempts, &refusals);
-  }
+  const Refusals refusals = SwitchPatches(patches, /*arm=*/true);
+  if (refusals.empty()) return;
+  std::vector<ReturnProbe::Probe*> refused;
   for (Item& item : items) {
     if (!item.status.ok()) continue;
-    const auto refused = refusals.find(item.probe->function->patch);
-    if (refused == refusals.end()) continue;
-    item.status = refused->second;
-    Remove(item.probe);
+    const auto refusal = refusals.find(item.probe->function->patch);
+    if (refusal == refusals.end()) continue;
+    item.status = refusal->second;
+    refused.push_back(item.probe);
   }
+  Remove(refused);
 }
 
 }  // namespace retprobe

@@ -130,9 +130,12 @@ void Registry::Attach(absl::Span<Item> items) {
     std::lock_guard<std::mutex> lock(mutex_);
     Arm(items);
   }
+  std::vector<Probe*> refused;
   for (Item& item : items) {
-    if (!item.status.ok()) Finish(std::exchange(item.probe, nullptr));
+    if (item.status.ok()) continue;
+    refused.push_back(std::exchange(item.probe, nullptr));
   }
+  Finish(refused);
 }
 
 void Registry::SetEnabled(Probe* probe, bool enabled) {

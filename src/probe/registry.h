@@ -41,8 +41,8 @@ class Registry {
 
   absl::Status SetFilter(ReturnProbe::Probe* probe, const CallFilter& filter);
 
-  // Ends `probe`, which must not be used afterwards.
-  void Detach(ReturnProbe::Probe* probe);
+  // Ends `probes`, which must not be used afterwards.
+  void Detach(absl::Span<ReturnProbe::Probe* const> probes);
 
   Missed MissedOf(const ReturnProbe::Probe* probe);
 
@@ -80,13 +80,13 @@ class Registry {
   absl::Status Add(const Item& item);
   // Whether one of them is by int3, for the first time.
   bool BringTraps(absl::Span<const Item> items);
-  void Remove(ReturnProbe::Probe* probe);
+  void Remove(absl::Span<ReturnProbe::Probe* const> probes);
   void Arm(absl::Span<Item> items);
 
   // Makes and publishes the list of the function's enabled probes.
   absl::Status Publish(PatchedFunction& function);
 
-  void Finish(ReturnProbe::Probe* probe);
+  void Finish(absl::Span<ReturnProbe::Probe* const> probes);
   std::vector<const ObjPool*> Pools();
 
   // In a fork's child, where only the calling thread goes on.
@@ -96,9 +96,10 @@ class Registry {
   // first.
   std::vector<ReturnInstance*> OnStack(uintptr_t low, uintptr_t high);
 
-  // Waits until no other thread runs a handler of `probe`, which is dead.
-  // Returns whether the calling thread runs one.
-  bool WaitForHandlers(const ProbeState& state);
+  // Waits until no other thread runs a handler of `probes`, which are dead.
+  // Returns those of which the calling thread runs one.
+  using States = absl::flat_hash_set<const ProbeState*>;
+  States WaitForHandlers(const States& probes);
 
   const absl::Status ready_;
   std::mutex mutex_;

@@ -138,7 +138,17 @@ absl::Status ReturnProbe::SetFilter(const CallFilter& filter) {
 std::vector<ProbeInfo> ReturnProbe::List() { return Registry::Get().List(); }
 
 void ReturnProbe::Detach() {
-  if (probe_ != nullptr) Registry::Get().Detach(std::exchange(probe_, nullptr));
+  if (probe_ != nullptr) DetachAll({this, 1});
+}
+
+void ReturnProbe::DetachAll(absl::Span<ReturnProbe> probes) {
+  std::vector<Probe*> ending;
+  ending.reserve(probes.size());
+  for (ReturnProbe& probe : probes) {
+    if (probe.probe_ == nullptr) continue;
+    ending.push_back(std::exchange(probe.probe_, nullptr));
+  }
+  Registry::Get().Detach(ending);
 }
 
 void* ReturnProbe::function() const {
