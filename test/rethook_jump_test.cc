@@ -27,7 +27,7 @@ thread_local sigjmp_buf t_home;
 }  // namespace
 
 // `depth` hooked frames, then `leave`.
-RETPROBE_TEST_TARGET long hooked_leaver(long depth, Leave leave) {
+TARGET long hooked_leaver(long depth, Leave leave) {
   RETPROBE_TEST_ENTER();
   if (depth == 1) {
     leave();
