@@ -160,6 +160,14 @@ SlotRecord& Arm(HookCore& core, ReturnInstance* instance, void** return_address,
   return record;
 }
 
+// Gives the frame its return address back: who walks this stack from now on, as
+// for a handler that jumps, too, has to find the way past it without the record,
+// which is another activation's soon.
+void Unhook(const SlotRecord& record) {
+  auto* place = reinterpret_cast<uint64_t*>(record.instance->frame);
+  if (*place == ReturnInto(&record)) *place = record.return_address;
+}
+
 }  // namespace
 
 HandlerList* const kHookedList = &g_hooked_list;
@@ -266,6 +274,7 @@ void EndHooked(ReturnInstance* innermost) noexcept {
   while (innermost != nullptr) {
     SlotRecord& record = *innermost->slot;
     innermost = innermost->further_out;
+    Unhook(record);
     End(record, nullptr, EndReason::kAbandoned);
   }
 }
