@@ -58,8 +58,8 @@ struct ReturnProbeOptions {
 
   // Activations of this probe that a thread may have under way, 1 .. 65535:
   // deeper recursion counts as Missed::depth. An activation belongs to the
-  // thread that it began in, also when a fiber takes it to another. One that
-  // longjmp left counts until it is noticed. 0: no limit.
+  // thread that it began in, also when a fiber takes it to another. 0: no
+  // limit.
   int max_depth = 0;
 
   // Activations that the probe is for in all, also those that the entry handler

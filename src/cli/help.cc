@@ -80,9 +80,10 @@ status are its own.
 )",
       kPatterns, R"(
 Columns: calls; missed (not probed for want of an instance, see the totals);
-unwound (ended by an exception or the thread's end); time in total, mean,
-median, 99th percentile (to 1 in 32) and longest. A function's time includes
-what it calls; calls that longjmp leaves are not counted.
+unwound (ended by an exception or the thread's end); abandoned (left by longjmp;
+only where there are such calls); time in total, mean, median, 99th percentile
+(to 1 in 32) and longest. A function's time includes what it calls; abandoned
+calls have none.
 
 Pools and probes have the options of RETPROBE_CONFIG and RETPROBE_OPTIONS; see
 retprobe config --help.
