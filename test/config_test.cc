@@ -5,7 +5,6 @@
 #include <doctest/doctest.h>
 #include <stdlib.h>
 
-#include <string>
 #include <thread>
 #include <vector>
 

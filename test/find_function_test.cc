@@ -4,9 +4,7 @@
 #include <doctest/doctest.h>
 
 #include <chrono>
-#include <cstdlib>
 #include <cstring>
-#include <new>
 #include <string>
 
 #include "base/nearest_name.h"

@@ -5,7 +5,6 @@
 
 #include <cstring>
 #include <string>
-#include <vector>
 
 #include "loaded_modules.h"
 #include "symbols/function.h"

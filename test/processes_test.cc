@@ -3,7 +3,6 @@
 // Children made in probed functions while other threads are in probed functions
 // too: what they count is right, and they lose no instance.
 #include <doctest/doctest.h>
-#include <sched.h>
 #include <spawn.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>

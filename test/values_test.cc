@@ -10,7 +10,6 @@
 #include <cstdarg>
 #include <cstdint>
 #include <cstring>
-#include <functional>
 #include <string>
 #include <thread>
 #include <utility>

@@ -3,7 +3,6 @@
 #define RETPROBE_HANDLER_H_
 
 #include <cstddef>
-#include <cstring>
 #include <new>
 #include <type_traits>
 #include <utility>

@@ -4,7 +4,6 @@
 #include <sys/syscall.h>
 
 #include <cstring>
-#include <utility>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"

@@ -8,7 +8,6 @@
 #include "agent/histogram.h"
 #include "agent/system_calls.h"
 #include "arch/x86_64/cycle_counter.h"
-#include "rethook/guard.h"
 #include "rethook/instance.h"
 
 namespace retprobe::agent {

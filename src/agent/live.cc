@@ -60,13 +60,6 @@ void Arm() {
   __atomic_store_n(&g_live->armed, 1, __ATOMIC_RELEASE);
 }
 
-void Disarm() {
-  // relaxed: calls that are under way may still be recorded
-  if (live_page != nullptr) {
-    __atomic_store_n(&live_page->armed, 0, __ATOMIC_RELAXED);
-  }
-}
-
 void* MapShared(size_t size, void* address, int* descriptor) {
   if (!WithinFileLimit(size)) return nullptr;
   const long file = Syscall(SYS_memfd_create, "retprobe", MFD_CLOEXEC);

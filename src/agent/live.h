@@ -13,7 +13,6 @@ bool SetUpLive(const session::Setup& setup);
 
 // Lets the handlers record from here on.
 void Arm();
-void Disarm();
 
 // Anonymous shared memory of `size` zero bytes, mapped at `address` (replacing
 // what is there) or anywhere when null. `*descriptor` is the caller's to close.

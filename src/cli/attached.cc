@@ -9,7 +9,6 @@
 #include <unistd.h>
 
 #include <fstream>
-#include <memory>
 #include <string>
 #include <utility>
 #include <vector>

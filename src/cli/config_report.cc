@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/config_report.h"
 
-#include <algorithm>
 #include <vector>
 
 #include "absl/strings/str_cat.h"

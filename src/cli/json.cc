@@ -120,12 +120,16 @@ std::string JsonString(absl::string_view text) {
   return result + "\"";
 }
 
+namespace {
+
 std::string ChoiceJson(const Report& report) {
   return absl::StrCat("{\"threads\":", Strings(report.threads),
                       ",\"callers\":", Strings(report.callers),
                       ",\"depth\":", report.depth, ",\"limit\":", report.limit,
                       "}");
 }
+
+}  // namespace
 
 std::string RenderJson(const Report& report, bool pretty) {
   const char* separator = pretty ? ",\n" : ",";

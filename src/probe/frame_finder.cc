@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "probe/frame_finder.h"
 
-#include <dlfcn.h>
 #include <link.h>
 
 #include <atomic>

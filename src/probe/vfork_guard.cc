@@ -3,8 +3,6 @@
 
 #include <dlfcn.h>
 
-#include <utility>
-
 #include "rethook/guard.h"
 
 extern "C" {

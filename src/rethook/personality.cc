@@ -16,7 +16,6 @@
 
 #include <unwind.h>
 
-#include "rethook/guard.h"
 #include "rethook/left_frame.h"
 #include "rethook/llvm_cursor.h"
 #include "rethook/slow_path.h"

@@ -5,7 +5,6 @@
 #include <cmath>
 #include <cstdio>
 #include <iterator>
-#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "cli/json.h"

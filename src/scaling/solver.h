@@ -2,7 +2,6 @@
 #ifndef RETPROBE_SCALING_SOLVER_H_
 #define RETPROBE_SCALING_SOLVER_H_
 
-#include <array>
 #include <limits>
 
 #include "absl/types/span.h"

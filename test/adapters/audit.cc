@@ -17,7 +17,6 @@
 #include <link.h>
 
 #include <cstring>
-#include <memory>
 #include <utility>
 
 #include "audited.h"

@@ -7,8 +7,6 @@
 #include <atomic>
 #include <boost/context/fiber.hpp>
 #include <memory>
-#include <mutex>
-#include <stdexcept>
 #include <vector>
 
 #include "flow/flow.h"

@@ -7,7 +7,6 @@
 #include <time.h>
 
 #include <atomic>
-#include <stdexcept>
 
 #include "flow/flow.h"
 

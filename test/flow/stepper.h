@@ -3,7 +3,6 @@
 #define RETPROBE_TEST_FLOW_STEPPER_H_
 
 #include <cstdint>
-#include <set>
 #include <string>
 #include <vector>
 
