@@ -223,56 +223,7 @@ retprobe_return:
   jmp .Lbypass
   .cfi_endproc
 
-  // What C++ calls handlers by, so that it is known at every instruction who has
-  // accepted an activation, and who has heard of its end: rdi = user,
-  // rsi = context, rdx = handler, rcx = instance, r8 = mask.
-.macro HANDLER_CALL name
-  .globl \name
-  .hidden \name
-  .cfi_startproc
-  .cfi_personality 0x1b, retprobe_personality
-\name:
-  STATE NONE
-  pushq %rbx
-  .cfi_adjust_cfa_offset 8
-  .cfi_offset %rbx, -16
-  pushq %r12
-  .cfi_adjust_cfa_offset 8
-  .cfi_offset %r12, -24
-  leaq -8(%rsp), %rsp
-  .cfi_adjust_cfa_offset 8
-  movq %rcx, %rbx
-  movq %r8, %r12
-.endm
-
-.macro END_HANDLER_CALL
-  STATE NONE
-  leaq 8(%rsp), %rsp
-  .cfi_adjust_cfa_offset -8
-  popq %r12
-  .cfi_adjust_cfa_offset -8
-  .cfi_restore %r12
-  popq %rbx
-  .cfi_adjust_cfa_offset -8
-  .cfi_restore %rbx
-  ret
-  .cfi_endproc
-.endm
-
-HANDLER_CALL retprobe_call_entry_handler
-  call *%rdx
-  STATE WANTED, RBX
-  testb %al, %al
-  jz 1f
-  orq %r12, RETPROBE_INSTANCE_ACCEPTED(%rbx)
-1:
-END_HANDLER_CALL
-
-HANDLER_CALL retprobe_call_return_handler
-  STATE_IN_CALL HEARD
-  call *%rdx
-  andq %r12, RETPROBE_INSTANCE_ACCEPTED(%rbx)
-END_HANDLER_CALL
+#include "arch/x86_64/dispatched_handlers.inc"
 
   .cfi_startproc
   .cfi_personality 0x1b, retprobe_personality
