@@ -86,20 +86,20 @@ void Release(HookCore& core, ReturnInstance* instance, bool dead) {
   Leave(core);
   bool counted = false;
   if (!dead) {
-    // R1 -> A1 (shadow_stack.cc), A5 (rethook.cc): the activation is over.
+    // R11 -> A11 (shadow_stack.cc), A15 (rethook.cc): the activation is over.
     record.owner.store(0, std::memory_order_release);
   } else {
-    // R7/A4 -> A1 (shadow_stack.cc), A5 (rethook.cc) <- R4 (rethook.cc): the
-    // activation is over; whether it is counted. If not, so is our use of the
-    // core.
+    // R17/A14 -> A11 (shadow_stack.cc), A15 (rethook.cc) <- R14 (rethook.cc):
+    // the activation is over; whether it is counted. If not, so is our use of
+    // the core.
     counted = (record.owner.exchange(0, std::memory_order_acq_rel) &
                SlotRecord::kCounted) != 0;
   }
-  // R2 -> A2 (shadow_stack.cc), A6 (rethook.cc): the handler is done, and so
+  // R12 -> A12 (shadow_stack.cc), A16 (rethook.cc): the handler is done, and so
   // are we with the record, and with the core, unless we are counted.
   record.running.store(nullptr, std::memory_order_release);
-  // R8/A8 -> A8, A9 (rethook.cc) <- R8, R9 (rethook.cc): our use of the core is
-  // over; for who frees it, everybody's.
+  // R18/A18 -> A18, A19 (rethook.cc) <- R18, R19 (rethook.cc): our use of the
+  // core is over; for who frees it, everybody's.
   if (counted && core.remaining.fetch_sub(1, std::memory_order_acq_rel) == 1) {
     FreeCore(core);
   }
@@ -127,7 +127,7 @@ void End(SlotRecord& record, RegisterFrame* frame, EndReason reason) {
   retprobe_guard.running = instance;
   // relaxed: for who ended here before nobody waits any more
   record.running.store(core, std::memory_order_relaxed);
-  // S0 <-> S1 (rethook.cc): `running` before `dead`, against `dead` before
+  // S10 <-> S11 (rethook.cc): `running` before `dead`, against `dead` before
   // `running`; the other side's membarrier is the fence of both.
   std::atomic_signal_fence(std::memory_order_seq_cst);
   // relaxed: ordered by the membarrier
@@ -208,7 +208,7 @@ ReturnInstance* TakeHook(HookCore& core) noexcept {
     return nullptr;
   }
   Claim(*instance->slot, core);
-  // S2 <-> S1 (rethook.cc): `owner` before `dead`, against `dead` before
+  // S12 <-> S11 (rethook.cc): `owner` before `dead`, against `dead` before
   // `owner`; the membarrier again.
   std::atomic_signal_fence(std::memory_order_seq_cst);
   // relaxed: ordered by the membarrier

@@ -91,7 +91,7 @@ void EndHooked(ReturnInstance* innermost) noexcept;
 // Makes the calling thread's activation of `core` known.
 inline void Claim(SlotRecord& record, HookCore& core) {
   record.task = CurrentTask();
-  // R0 -> A0: the task, for who flushes another's activations.
+  // R10 -> A10: the task, for who flushes another's activations.
   record.owner.store(reinterpret_cast<uintptr_t>(&core),
                      std::memory_order_release);
 }
@@ -104,7 +104,7 @@ inline bool IsOwnHandler(const SlotRecord& record) {
 
 // Whether `record` is of an activation of `core`.
 inline bool IsOf(const SlotRecord& record, const HookCore& core) {
-  // A0 <- R0: its task.
+  // A10 <- R10: its task.
   const uintptr_t owner = record.owner.load(std::memory_order_acquire);
   return (owner & ~SlotRecord::kCounted) == reinterpret_cast<uintptr_t>(&core);
 }

@@ -206,13 +206,13 @@ Rethook::Rethook(ReturnHandler handler, HookCore* core) noexcept
 void Rethook::Stop() noexcept {
   // relaxed: the membarrier orders it
   core_->dead.store(true, std::memory_order_relaxed);
-  // S1 <-> S0 (hooked.cc), S2 (hooked.cc): whoever does not see `dead` is seen
-  // below, or in ~Rethook. Where the kernel does not let us any more, threads
-  // are given time instead.
+  // S11 <-> S10 (hooked.cc), S12 (hooked.cc): whoever does not see `dead` is
+  // seen below, or in ~Rethook. Where the kernel does not let us any more,
+  // threads are given time instead.
   if (!IssueMembarrier(Membarrier::kMemory)) usleep(100000);
   std::atomic_thread_fence(std::memory_order_seq_cst);
   ForEachRecord([this](SlotRecord& record) {
-    // A6 <- R2 (hooked.cc): what the handler did is done.
+    // A16 <- R12 (hooked.cc): what the handler did is done.
     while (record.running.load(std::memory_order_acquire) == core_ &&
            !IsOwnHandler(record)) {
       sched_yield();
@@ -228,8 +228,8 @@ Rethook::~Rethook() {
     // relaxed: we have a reference ourselves
     core_->remaining.fetch_add(1, std::memory_order_relaxed);
     auto owner = reinterpret_cast<uintptr_t>(core_);
-    // R4 -> A4 (hooked.cc): it is counted, and is to count itself off.
-    // A5 <- R1 (hooked.cc), R7 (hooked.cc): it has ended, and used the core.
+    // R14 -> A14 (hooked.cc): it is counted, and is to count itself off.
+    // A15 <- R11 (hooked.cc), R17 (hooked.cc): it has ended, and used the core.
     if (!record.owner.compare_exchange_strong(
             owner, owner | SlotRecord::kCounted, std::memory_order_release,
             std::memory_order_acquire)) {
@@ -241,7 +241,8 @@ Rethook::~Rethook() {
     ReleaseStacks(static_cast<int>(core_->stack_index));
     SweepStacks();
   }
-  // R9/A9 -> A8 (hooked.cc) <- R8 (hooked.cc): nobody uses the core any more.
+  // R19/A19 -> A18 (hooked.cc) <- R18 (hooked.cc): nobody uses the core any
+  // more.
   if (core_->remaining.fetch_sub(1, std::memory_order_acq_rel) == 1) {
     FreeCore(*core_);
   }

@@ -29,9 +29,9 @@ struct alignas(64) ShadowStack {
   bool IsFree(uint32_t index) {
     const SlotRecord* record = At(index)->slot;
     if (record == nullptr) return true;
-    // A1 <- R1 (hooked.cc), R7 (hooked.cc): the activation is over. `owner`
+    // A11 <- R11 (hooked.cc), R17 (hooked.cc): the activation is over. `owner`
     // first: `running` is the last to be cleared.
-    // A2 <- R2 (hooked.cc): and nobody uses the record.
+    // A12 <- R12 (hooked.cc): and nobody uses the record.
     return record->owner.load(std::memory_order_acquire) == 0 &&
            record->running.load(std::memory_order_acquire) == nullptr;
   }
@@ -48,8 +48,8 @@ std::atomic<uint32_t> g_reserved{0};  // bit i: place i
 void Orphan(ShadowStack* stack) {
   // relaxed: the exchange below validates it
   stack->next = g_orphans.load(std::memory_order_relaxed);
-  // R3 -> A3: the stack is as its thread left it. relaxed on failure: the next
-  // round validates it.
+  // R13 -> A13: the stack is as its thread left it. relaxed on failure: the
+  // next round validates it.
   while (!g_orphans.compare_exchange_weak(stack->next, stack,
                                           std::memory_order_release,
                                           std::memory_order_relaxed)) {
@@ -142,7 +142,7 @@ ReturnInstance* TakeFromStack(HookCore& core) noexcept {
 }
 
 void SweepStacks() noexcept {
-  // A3 <- R3: the stacks are as their threads left them.
+  // A13 <- R13: the stacks are as their threads left them.
   ShadowStack* stack = g_orphans.exchange(nullptr, std::memory_order_acquire);
   while (stack != nullptr) {
     ShadowStack* next = stack->next;

@@ -83,7 +83,7 @@ absl::Status Load(int fd) {
   if (path.size() >= sizeof(kName)) std::strcpy(module->l_name, kName);
   auto* code = reinterpret_cast<std::byte*>(module->l_addr) + SlotFile::kCode;
   if (!MapCode(code, fd)) return Unavailable("mmap", strerror(errno));
-  // R0 -> A0 (slots.cc), A2 (slots.h): the slots and their records are in
+  // R20 -> A20 (slots.cc), A22 (slots.h): the slots and their records are in
   // place.
   g_slots.code.store(code, std::memory_order_release);
   return absl::OkStatus();

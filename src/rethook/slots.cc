@@ -22,13 +22,13 @@ uint64_t NewHead(uint64_t old, uint32_t number_plus_1) {
 }
 
 SlotRecord* TakeFree() {
-  // A1 <- R1: who gave the slot is done with it.
+  // A21 <- R21: who gave the slot is done with it.
   uint64_t head = g_slots.free.load(std::memory_order_acquire);
   while (static_cast<uint32_t>(head) != 0) {
     SlotRecord* record = RecordNumber(static_cast<uint32_t>(head) - 1);
     // relaxed: the CAS validates it
     const uint32_t next = record->next.load(std::memory_order_relaxed);
-    // A1 <- R1: as above, on either outcome.
+    // A21 <- R21: as above, on either outcome.
     if (g_slots.free.compare_exchange_weak(head, NewHead(head, next),
                                            std::memory_order_acquire,
                                            std::memory_order_acquire)) {
@@ -63,9 +63,9 @@ void GiveSlot(SlotRecord* record) noexcept {
   // relaxed: the CAS validates it
   uint64_t head = g_slots.free.load(std::memory_order_relaxed);
   do {
-    // relaxed: published by R1
+    // relaxed: published by R21
     record->next.store(static_cast<uint32_t>(head), std::memory_order_relaxed);
-    // R1 -> A1: we are done with the slot. relaxed on failure: the next round
+    // R21 -> A21: we are done with the slot. relaxed on failure: the next round
     // validates it.
   } while (!g_slots.free.compare_exchange_weak(head, NewHead(head, number + 1),
                                                std::memory_order_release,
@@ -73,7 +73,7 @@ void GiveSlot(SlotRecord* record) noexcept {
 }
 
 SlotRecord* RecordAt(uintptr_t address) noexcept {
-  // A0 <- R0 (slot_module.cc): the slots are in place.
+  // A20 <- R20 (slot_module.cc): the slots are in place.
   std::byte* code = g_slots.code.load(std::memory_order_acquire);
   const uintptr_t offset = address - reinterpret_cast<uintptr_t>(code);
   if (code == nullptr || offset >= SlotSpace::kCodeBytes) return nullptr;

@@ -66,7 +66,7 @@ uintptr_t ReturnInto(const SlotRecord* record) noexcept;
 // Calls visit(SlotRecord&) for all that were ever taken.
 template <typename Visit>
 void ForEachRecord(Visit visit) {
-  // A2 <- R0 (slot_module.cc): the records are in place.
+  // A22 <- R20 (slot_module.cc): the records are in place.
   std::byte* code = g_slots.code.load(std::memory_order_acquire);
   if (code == nullptr) return;
   auto* records = reinterpret_cast<SlotRecord*>(code + SlotSpace::kDistance);
