@@ -3,6 +3,8 @@
 // Children made in probed functions while other threads are in probed functions
 // too: what they count is right, and they lose no instance.
 #include <doctest/doctest.h>
+#include <pthread.h>
+#include <sched.h>
 #include <spawn.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -34,6 +36,19 @@ TARGET long worker_inner(long x) {
 }
 
 TARGET long worker_outer(long x) { return worker_inner(x) + 1; }
+
+// `depth` frames; in the innermost, until told to leave.
+TARGET long worker_waits(long depth, std::atomic<size_t>* inside,
+                         const std::atomic<bool>* leave) {
+  if (depth == 1) {
+    ++*inside;
+    while (!*leave) std::this_thread::yield();
+    return 1;
+  }
+  const long below = worker_waits(depth - 1, inside, leave);
+  asm volatile("");
+  return below + 1;
+}
 
 namespace {
 
@@ -215,6 +230,63 @@ TEST_CASE("a child of posix_spawn") { WithThreads(Way::kSpawn); }
 
 TEST_CASE("a child of clone that shares our memory and our thread area") {
   WithThreads(Way::kClone);
+}
+
+struct Stack {
+  char* low;
+  size_t size;
+};
+
+Stack OwnStack() {
+  pthread_attr_t attributes;
+  pthread_getattr_np(pthread_self(), &attributes);
+  void* low = nullptr;
+  size_t size = 0;
+  pthread_attr_getstack(&attributes, &low, &size);
+  pthread_attr_destroy(&attributes);
+  return {static_cast<char*>(low), size};
+}
+
+// What no thread of ours is on any more can be given up by whoever knows whose
+// stacks those were.
+TEST_CASE("a child of fork gives up the stacks of threads it does not have") {
+  for (const size_t threads : {1, 2, 8}) {
+    CAPTURE(threads);
+    Counted counted;
+    auto probe = counted.Attach(Address(&worker_waits));
+    REQUIRE_MESSAGE(probe.ok(), probe.status().ToString());
+    std::vector<Stack> stacks(threads);
+    std::atomic<size_t> inside{0};
+    std::atomic<bool> leave{false};
+    std::vector<std::thread> workers;
+    for (size_t i = 0; i < threads; ++i) {
+      workers.emplace_back([&, i] {
+        stacks[i] = OwnStack();
+        worker_waits(4, &inside, &leave);
+      });
+    }
+    while (inside != threads) std::this_thread::yield();
+    const pid_t child = fork();
+    if (child == 0) {
+      alarm(30);
+      if (Out() != 4 * threads) _exit(1);
+      for (const Stack& stack : stacks) {
+        if (AbandonFrames(stack.low, stack.low + stack.size) != 4) _exit(2);
+      }
+      if (Out() != 0) _exit(3);
+      if (counted.entries != counted.returns) _exit(4);
+      leave = true;
+      if (worker_waits(4, &inside, &leave) != 4) _exit(5);
+      _exit(Out() == 0 ? kGood : 6);
+    }
+    int status = -1;
+    waitpid(child, &status, 0);
+    CHECK(WEXITSTATUS(status) == kGood);
+    leave = true;
+    for (std::thread& worker : workers) worker.join();
+    CHECK(counted.entries == counted.returns);
+    CHECK(Out() == 0);
+  }
 }
 
 }  // namespace

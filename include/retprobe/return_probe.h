@@ -205,10 +205,11 @@ class RETPROBE_API ReturnProbe {
 
 // Gives up a stack, or a part of it, with the frames that are on it: a fiber's
 // that is destroyed before its function has returned, or that of a thread which
-// ended by a system call of its own. The activations whose frames begin in
-// [low, high) end as abandoned, innermost first; their return handlers run in
-// the calling thread. Returns how many. Without this they would stay out for
-// ever, at the cost of some memory each.
+// ended by a system call of its own, or, in a child of fork, of one that there
+// is only in the parent. The activations whose frames begin in [low, high) end
+// as abandoned, innermost first; their return handlers run in the calling
+// thread. Returns how many. Without this they would stay out for ever, at the
+// cost of some memory each.
 //
 // Requires: the memory can still be read, and nobody runs on it, now or later;
 //   whoever did has synchronized with the caller.
