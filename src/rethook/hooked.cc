@@ -161,8 +161,8 @@ SlotRecord& Arm(HookCore& core, ReturnInstance* instance, void** return_address,
 }
 
 // Gives the frame its return address back: who walks this stack from now on, as
-// for a handler that jumps, too, has to find the way past it without the record,
-// which is another activation's soon.
+// for a handler that jumps, too, has to find the way past it without the
+// record, which is another activation's soon.
 void Unhook(const SlotRecord& record) {
   auto* place = reinterpret_cast<uint64_t*>(record.instance->frame);
   if (*place == ReturnInto(&record)) *place = record.return_address;
