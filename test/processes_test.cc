@@ -12,6 +12,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <thread>
 #include <vector>
@@ -245,6 +246,41 @@ Stack OwnStack() {
   pthread_attr_getstack(&attributes, &low, &size);
   pthread_attr_destroy(&attributes);
   return {static_cast<char*>(low), size};
+}
+
+// A child that runs beside us, in our memory and on our thread area. Whoever
+// calls clone shall be probed again when it has gone; meanwhile neither is.
+TEST_CASE("a child of clone that shares our memory and runs beside us") {
+  for (const int threads : {1, 2, 8}) {
+    CAPTURE(threads);
+    Probed probed;
+    std::atomic<long> wrong{0};
+    std::atomic<long> probed_calls{0};
+    const auto work = [&] {
+      const auto stack = std::make_unique<char[]>(1 << 16);
+      for (int round = 0; round < 20; ++round) {
+        // Of no program's own, so that malloc and errno are not shared.
+        const pid_t child = clone(&RunInSharedMemory, stack.get() + (1 << 16),
+                                  CLONE_VM | SIGCHLD, nullptr);
+        for (long i = 0; i < 2000; ++i) wrong += worker_outer(i) != i + 2;
+        int status = -1;
+        while (waitpid(child, &status, 0) < 0) {
+        }
+        wrong += WEXITSTATUS(status) != kGood;
+        const long before = probed.inner.entries;
+        for (long i = 0; i < 10; ++i) wrong += worker_outer(i) != i + 2;
+        if (threads == 1) wrong += probed.inner.entries != before + 10;
+        probed_calls += 10;
+      }
+    };
+    std::vector<std::thread> workers;
+    for (int i = 0; i < threads; ++i) workers.emplace_back(work);
+    for (std::thread& worker : workers) worker.join();
+    CHECK(wrong == 0);
+    CHECK(probed.inner.entries.load() == probed.inner.returns.load());
+    CHECK(probed.inner.entries >= probed_calls.load());
+    CHECK(Out() == 0);
+  }
 }
 
 // What no thread of ours is on any more can be given up by whoever knows whose

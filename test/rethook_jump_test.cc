@@ -3,6 +3,7 @@
 // Hooked frames that are left by jumps, and children that share our memory, in
 // a process without any probe.
 #include <doctest/doctest.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <sys/wait.h>
@@ -138,6 +139,27 @@ TEST_CASE("children that share our memory are not hooked") {
     // NOLINTNEXTLINE: it is what is tested
     const pid_t child = vfork();
     if (child == 0) _exit(static_cast<int>(hooked_leaver(3, [] {})));
+    int status = 0;
+    waitpid(child, &status, 0);
+    CHECK(WEXITSTATUS(status) == 3);
+    CHECK(hooking.entries() == before);
+    CHECK(hooked_leaver(3, [] {}) == 3);
+    CHECK(hooking.entries() == before + 3);
+  }
+}
+
+TEST_CASE("nor is one that runs beside us, or its parent until it has gone") {
+  Hooking hooking(Storage::kPool);
+  const auto stack = std::make_unique<char[]>(1 << 16);
+  for (int i = 0; i < 20; ++i) {
+    const long before = hooking.entries();
+    const pid_t child = clone(
+        [](void*) {
+          _exit(static_cast<int>(hooked_leaver(3, [] {})));
+          return 0;
+        },
+        stack.get() + (1 << 16), CLONE_VM | SIGCHLD, nullptr);
+    REQUIRE(child > 0);
     int status = 0;
     waitpid(child, &status, 0);
     CHECK(WEXITSTATUS(status) == 3);

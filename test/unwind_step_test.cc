@@ -13,6 +13,7 @@
 #include "base/cpu.h"
 #include "flow/stepper.h"
 #include "probe/registry.h"
+#include "rethook/guard.h"
 #include "rethook/trampoline.h"
 #include "retprobe/return_probe.h"
 
@@ -295,6 +296,17 @@ TEST_CASE("a disabled probe is unwound from") {
   Options options(1);
   options[0].enabled = false;
   StepThrough(&step_push, 1, 2, std::move(options));
+}
+
+TEST_CASE("a call of who shares its thread area is unwound from") {
+  for (const uint32_t child : {1, 0}) {
+    retprobe_guard.unseen = retprobe_guard.beside = 1;
+    retprobe_guard.child = child;
+    StepThrough(&step_push, 1, 2, Options(1));
+    CHECK(retprobe_guard.unseen == child);
+    CHECK(retprobe_guard.beside == child);
+    retprobe_guard.unseen = retprobe_guard.beside = 0;
+  }
 }
 
 TEST_CASE("a call that a handler makes is unwound from") {

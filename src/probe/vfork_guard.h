@@ -14,7 +14,8 @@ namespace retprobe {
 // parent's rseq area without being registered: were its calls probed, they
 // would change the magazine of a CPU that they are not on.
 //
-// Not covered: clone(CLONE_VM) by a program's own system call.
+// Not covered: clone(CLONE_VM) by a program's own system call, which nothing of
+// ours can see.
 //
 // What replaces vfork, which no call-through can survive (it returns twice).
 Replacement ReplaceVfork();

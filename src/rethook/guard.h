@@ -3,7 +3,10 @@
 #define RETPROBE_RETHOOK_GUARD_H_
 
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
+
+#include "arch/arch.h"
 
 namespace retprobe {
 
@@ -23,7 +26,14 @@ struct ThreadGuard {
   // While it is on the slow way into a probed function: its count of those that
   // are (rethook/entering.h), for a fork in a signal handler there.
   std::atomic<int64_t>* entering;
+  // Not 0: `unseen` is one higher because of a child of clone that runs beside
+  // us on this thread's area; it has gone when the kernel has cleared `child`.
+  uint32_t beside;
+  uint32_t child;
 };
+static_assert(offsetof(ThreadGuard, unseen) == RETPROBE_GUARD_UNSEEN);
+static_assert(offsetof(ThreadGuard, beside) == RETPROBE_GUARD_BESIDE);
+static_assert(offsetof(ThreadGuard, child) == RETPROBE_GUARD_CHILD);
 
 }  // namespace retprobe
 
@@ -35,6 +45,21 @@ extern constinit thread_local retprobe::ThreadGuard retprobe_guard
 }
 
 namespace retprobe {
+
+// Whether calls of this thread are nobody's to see. (The trampoline has the
+// same in assembly.)
+inline bool Unseen() {
+  ThreadGuard& guard = retprobe_guard;
+  if (guard.unseen == 0) return false;
+  // relaxed, both: the child has gone, it publishes nothing. A signal handler
+  // may come to see that in between.
+  if (guard.beside != 0 &&
+      std::atomic_ref(guard.child).load(std::memory_order_relaxed) == 0) {
+    guard.unseen -=
+        std::atomic_ref(guard.beside).exchange(0, std::memory_order_relaxed);
+  }
+  return guard.unseen != 0;
+}
 
 // Raises one of the calling thread's words for its lifetime.
 //

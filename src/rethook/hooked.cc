@@ -189,7 +189,10 @@ bool MakeInstance(ReturnInstance* instance) noexcept {
 ReturnInstance* TakeHook(HookCore& core) noexcept {
   if (retprobe_guard.in_handler != 0 || retprobe_guard.unseen != 0)
       [[unlikely]] {
-    if (retprobe_guard.unseen == 0) CountMiss(core.missed_recursion);
+    if (!Unseen()) {
+      if (retprobe_guard.in_handler == 0) return TakeHook(core);
+      CountMiss(core.missed_recursion);
+    }
     return nullptr;
   }
   // relaxed: checked again below

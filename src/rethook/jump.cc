@@ -200,7 +200,7 @@ struct Walk {
 void retprobe_before_jump(const void* buffer, int value,
                           const retprobe::Site* site, uintptr_t sp) {
   using namespace retprobe;
-  if (retprobe_guard.unseen != 0) return;
+  if (Unseen()) return;
   const arch::JumpTarget target = arch::ReadJumpBuffer(buffer);
   const StackRange signal_stack = SignalStack(sp);
   if (signal_stack.size == 0 && InnermostEnding() == nullptr &&

@@ -94,6 +94,11 @@
 // UnwindGhost: the first two as in ReturnInstance.
 #define RETPROBE_GHOST_RESUME 16
 
+// ThreadGuard
+#define RETPROBE_GUARD_UNSEEN 4
+#define RETPROBE_GUARD_BESIDE 24
+#define RETPROBE_GUARD_CHILD 28
+
 // RegisterFrame
 #define RETPROBE_FRAME_VECTORS 0
 #define RETPROBE_FRAME_R9 24

@@ -83,6 +83,7 @@ retprobe_entry:
   movq %rcx, -32(%rsp)
   movq %rdx, -40(%rsp)
   movq %rsi, -48(%rsp)
+.Lask_guard:
   movq retprobe_guard@gottpoff(%rip), %rcx
   cmpq $0, %fs:(%rcx)
   jne .Lrecursion
@@ -228,14 +229,26 @@ retprobe_return:
   .cfi_startproc
   .cfi_personality 0x1b, retprobe_personality
 .Lrecursion:  // rax = site, rcx = the guard's offset
-  cmpl $0, %fs:4(%rcx)  // ThreadGuard::unseen: nobody's misses
-  jne .Lbypass
+  cmpl $0, %fs:RETPROBE_GUARD_UNSEEN(%rcx)  // nobody's misses
+  jne .Lunseen
   lock incq RETPROBE_SITE_MISSED_RECURSION(%rax)
 .Lbypass:  // rax = site
   movq -32(%rsp), %rcx
   movq -40(%rsp), %rdx
   movq -48(%rsp), %rsi
   jmp *RETPROBE_SITE_BYPASS(%rax)
+
+  // Is seen again if a child of clone that ran beside us has gone. (A signal
+  // handler may have come to see that in between.)
+.Lunseen:  // rax = site, rcx = the guard's offset
+  cmpl $0, %fs:RETPROBE_GUARD_BESIDE(%rcx)
+  je .Lbypass
+  cmpl $0, %fs:RETPROBE_GUARD_CHILD(%rcx)
+  jne .Lbypass
+  xorl %edx, %edx
+  xchgl %edx, %fs:RETPROBE_GUARD_BESIDE(%rcx)
+  subl %edx, %fs:RETPROBE_GUARD_UNSEEN(%rcx)
+  jmp .Lask_guard
 
   // The front is empty: from the array.
 .Lpop_array:  // rax = site
