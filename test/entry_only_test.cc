@@ -15,6 +15,30 @@
 #include "ends.h"
 #include "status_of_child.h"
 
+// A function that BOLT, say, has split in two.
+asm(R"(
+  .text
+  .type reach_whole, @function
+reach_whole:
+  .cfi_startproc
+  push %rdi
+  .cfi_def_cfa_offset 16
+  jmp reach_part
+  .cfi_endproc
+  .type reach_part, @function
+reach_part:
+  .cfi_startproc
+  .cfi_def_cfa_offset 16
+  mov $5, %eax
+  add (%rsp), %rax
+  add $8, %rsp
+  .cfi_def_cfa_offset 8
+  ret
+  .cfi_endproc
+)");
+extern "C" long reach_whole(long);
+extern "C" const char reach_part[];
+
 namespace retprobe {
 namespace {
 
@@ -109,6 +133,18 @@ TEST_CASE("exit can be probed at its entry, in vain by a return handler") {
   });
   CHECK(WIFEXITED(status));
   CHECK(WEXITSTATUS(status) == 42);
+}
+
+TEST_CASE("a part of a function, which goes on in its frame, is refused") {
+  ReturnProbeOptions options;
+  options.return_handler = [](ReturnContext&) noexcept {};
+  const auto probe =
+      ReturnProbe::Attach(const_cast<char*>(reach_part), std::move(options));
+  CHECK(probe.status() ==
+        absl::FailedPreconditionError(
+            "begins inside a frame: it is a part of another function"));
+  CHECK(reach_whole(4) == 9);
+  CHECK(Out() == 0);
 }
 
 }  // namespace

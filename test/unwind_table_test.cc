@@ -14,8 +14,100 @@
 #include "symbols/function.h"
 #include "symbols/module_symbols.h"
 
+// A function, and a part of it that lies elsewhere and goes on in its frame.
+// Places are named for the stack pointer's distance from the return address.
+asm(R"(
+  .text
+  .type frame_whole, @function
+frame_whole:
+  .cfi_startproc
+  push %rbp
+  .cfi_def_cfa_offset 16
+  .cfi_offset %rbp, -16
+frame_pushed:
+  mov %rsp, %rbp
+  .cfi_def_cfa_register %rbp
+frame_by_rbp:
+  .cfi_remember_state
+  .cfi_escape 0x2e, 0x90, 0x01          # DW_CFA_GNU_args_size 144
+  .cfi_escape 0x10, 3, 2, 0x76, 0x78    # rbx is at rbp - 8
+  .skip 300, 0x90
+  pop %rbp
+  .cfi_def_cfa %rsp, 8
+frame_popped:
+  ret
+  .cfi_restore_state
+frame_by_rbp_again:
+  .skip 70000, 0x90
+  leave
+  .cfi_def_cfa %rsp, 8
+frame_left:
+  jmp *%rax
+  .cfi_escape 0x0f, 3, 0x77, 8, 6       # the frame is where rsp + 8 says
+frame_computed:
+  nop
+  .cfi_endproc
+  .type frame_part, @function
+frame_part:
+  .cfi_startproc
+  .cfi_def_cfa_offset 48
+  mov $1, %eax
+  add $40, %rsp
+  .cfi_def_cfa_offset 8
+frame_part_end:
+  ret
+  .cfi_endproc
+)");
+extern "C" const char frame_whole[], frame_pushed[], frame_by_rbp[],
+    frame_popped[], frame_by_rbp_again[], frame_left[], frame_computed[],
+    frame_part[], frame_part_end[];
+
 namespace retprobe {
 namespace {
+
+bool Inside(const char* place) {
+  return IsInsideFrame(reinterpret_cast<uintptr_t>(place));
+}
+
+TEST_CASE("code that goes on in a frame is told from a function's entry") {
+  CHECK_FALSE(Inside(frame_whole));
+  CHECK(Inside(frame_pushed));
+  CHECK(Inside(frame_by_rbp));
+  CHECK(Inside(frame_by_rbp + 299));
+  CHECK_FALSE(Inside(frame_popped));
+  CHECK(Inside(frame_by_rbp_again));
+  CHECK(Inside(frame_by_rbp_again + 69999));
+  CHECK_FALSE(Inside(frame_left));
+  CHECK_FALSE(Inside(frame_computed));  // nobody knows
+  CHECK(Inside(frame_part));
+  CHECK_FALSE(Inside(frame_part_end));
+  CHECK_FALSE(Inside(reinterpret_cast<const char*>(&sample_unknown)));
+  CHECK_FALSE(Inside(nullptr));
+}
+
+TEST_CASE("no function of the C and C++ libraries begins inside a frame") {
+  for (const char* name : {"libc.so.6", "libstdc++.so.6"}) {
+    size_t inside = 0;
+    size_t pushing = 0;
+    size_t followed = 0;
+    for (const Function& function : FunctionsOf(ModuleNamed(name))) {
+      if (function.address == 0) continue;
+      inside += IsInsideFrame(function.address);
+      const auto* code = reinterpret_cast<const uint8_t*>(function.address);
+      constexpr uint8_t kEndbr64[] = {0xf3, 0x0f, 0x1e, 0xfa};
+      if (std::memcmp(code, kEndbr64, 4) == 0) code += 4;
+      // push %rbp, push %rbx
+      if (code[0] != 0x55 && code[0] != 0x53) continue;
+      ++pushing;
+      followed += IsInsideFrame(reinterpret_cast<uintptr_t>(code + 1));
+    }
+    MESSAGE(std::string(name) << ": " << inside << ", after a push " << followed
+                              << " of " << pushing);
+    CHECK(inside <= 1);                     // what a signal handler returns to
+    CHECK(100 * followed >= 99 * pushing);  // some assembler does not tell
+    CHECK(pushing > 100);
+  }
+}
 
 struct Comparison {
   size_t functions = 0;  // with a size in the symbol table
@@ -45,8 +137,9 @@ TEST_CASE("bounds equal the symbols' sizes for nearly all functions") {
   for (const std::string& name : std::vector<std::string>{
            "libc.so.6", "libstdc++.so.6", "unwind_table_test"}) {
     const Comparison result = Compare(ModuleNamed(name));
-    MESSAGE(name << ": " << result.functions << " functions, " << result.equal
-                 << " equal, " << result.within << " within");
+    MESSAGE(std::string(name)
+            << ": " << result.functions << " functions, " << result.equal
+            << " equal, " << result.within << " within");
     CHECK(result.functions > 50);
     CHECK(result.equal * 100 >= result.functions * 99);
   }

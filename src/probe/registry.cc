@@ -12,6 +12,7 @@
 #include "rethook/guard.h"
 #include "rethook/prepare.h"
 #include "rethook/trampoline.h"
+#include "symbols/unwind_table.h"
 
 namespace retprobe {
 namespace {
@@ -44,6 +45,10 @@ Registry::Registry() : ready_(PrepareTrampoline()) {
 absl::StatusOr<PatchedFunction*> Registry::Prepare(void* function) {
   const auto it = functions_.find(static_cast<const void*>(function));
   const bool known = it != functions_.end();
+  if (!known && IsInsideFrame(reinterpret_cast<uintptr_t>(function))) {
+    return absl::FailedPreconditionError(
+        "begins inside a frame: it is a part of another function");
+  }
   PatchedFunction& entry = known ? **it : storage_.emplace_back();
   // Asked even for a known one: its module may have gone and another come.
   absl::StatusOr<EntryPatch*> patch =

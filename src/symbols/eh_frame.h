@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "symbols/frame_program.h"
 #include "symbols/unwind_table.h"
 
 namespace retprobe {
@@ -26,6 +27,10 @@ class EhFrame {
   // description that does contain it.
   FunctionBounds Search(uintptr_t address) const;
 
+  // How the frame of whoever is at `address` is found. False when no frame
+  // description contains it, or that is not understood.
+  bool FindFrame(uintptr_t address, FrameRule* rule) const;
+
   // Calls visit(FunctionBounds) for each frame description.
   template <typename Visit>
   void ForEach(Visit visit) const {
@@ -45,6 +50,9 @@ class EhFrame {
     int32_t function;
     int32_t description;
   };
+
+  // The description that Search() is about, or null.
+  const uint8_t* SearchDescription(uintptr_t address) const;
 
   const uint8_t* Description(size_t index) const {
     return header_ + table_[index].description;

@@ -46,11 +46,16 @@ bool NamesFunction(const Elf64_Sym& symbol) {
          symbol.st_shndx != SHN_UNDEF && symbol.st_value != 0;
 }
 
-// f.cold, f.cold.3, f.part.0.cold
-bool IsColdPart(absl::string_view name) {
-  const size_t at = name.find(".cold");
-  return at != absl::string_view::npos && at > 0 &&
-         (at + 5 == name.size() || name[at + 5] == '.');
+// Parts of functions that compilers and BOLT put elsewhere: f.cold, f.cold.3,
+// f.part.0.cold, f.warm
+bool IsSplitOff(absl::string_view name) {
+  for (const absl::string_view suffix : {".cold", ".warm"}) {
+    const size_t at = name.find(suffix);
+    if (at == absl::string_view::npos || at == 0) continue;
+    const size_t end = at + suffix.size();
+    if (end == name.size() || name[end] == '.') return true;
+  }
+  return false;
 }
 
 absl::string_view StringAt(absl::string_view strings, size_t offset) {
@@ -101,7 +106,7 @@ void ModuleSymbols::Add(const Module& module, const ElfFile::SymbolTable& table,
                              : table.versions != nullptr &&
                                    (table.versions[i] & kOldVersion) != 0;
     symbol.name = symbol.name.substr(0, at);
-    if (symbol.name.empty() || IsColdPart(symbol.name)) continue;
+    if (symbol.name.empty() || IsSplitOff(symbol.name)) continue;
     symbol.size = entry.st_size;
     symbol.indirect = ELF64_ST_TYPE(entry.st_info) == STT_GNU_IFUNC;
     symbol.exported = exported;

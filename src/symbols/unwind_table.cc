@@ -30,6 +30,18 @@ FunctionBounds BoundsFromUnwindTable(uintptr_t address) {
   return bounds;
 }
 
+bool IsInsideFrame(uintptr_t address) {
+  constexpr uint64_t kStackPointer = 7;
+  const EhFrame frame = FrameOf(address);
+  FrameRule rule;
+  if (!frame.valid() || !frame.FindFrame(address, &rule) ||
+      rule.register_number == FrameRule::kExpression) {
+    return false;
+  }
+  return rule.register_number != kStackPointer ||
+         rule.offset != static_cast<int64_t>(sizeof(uintptr_t));
+}
+
 std::vector<FunctionBounds> UnwindTableRanges(uintptr_t address) {
   std::vector<FunctionBounds> ranges;
   const EhFrame frame = FrameOf(address);

@@ -18,6 +18,12 @@ struct FunctionBounds {
 // Signals: async-signal-safe; allocates nothing and takes no lock.
 FunctionBounds BoundsFromUnwindTable(uintptr_t address);
 
+// Whether the unwind table says that code at `address` runs with more on the
+// stack than a return address: it goes on with another function's work, as the
+// fragments do into which BOLT and others split functions.
+// Signals: as above.
+bool IsInsideFrame(uintptr_t address);
+
 // Every function range of the module that contains `address`, from its unwind
 // table, ascending; empty when there are none. For sweeps over a module's code.
 // Overlapping ranges are one; ranges that merely touch stay apart, so that
