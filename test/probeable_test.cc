@@ -153,6 +153,19 @@ TEST_CASE("Go functions are refused, C functions beside them are not") {
   CHECK(Reason("runtime.mallocgc", module) == "");
 }
 
+TEST_CASE("OCaml code is refused, the C functions of its library are not") {
+  for (const char* name : {"camlStdlib__List__map_215", "camlA.fib_267",
+                           "caml_apply2", "caml_call_gc", "caml_c_call"}) {
+    CHECK(Reason(name) == std::string(name) +
+                              " is OCaml code, whose collector knows frames " +
+                              "by their return addresses");
+  }
+  for (const char* name : {"caml_alloc_small", "caml_main", "camlp", "caml",
+                           "caml_alloc_string", "camera"}) {
+    CHECK(Reason(name) == "");
+  }
+}
+
 TEST_CASE("what libc exports is refused only for a known reason") {
   const Module libc = ModuleNamed("libc.so.6");
   size_t refused = 0;

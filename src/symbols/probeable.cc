@@ -6,6 +6,7 @@
 
 #include <cstring>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
@@ -29,6 +30,8 @@ constexpr char kBeforeRseq[] =
 constexpr char kDynamicLinker[] = "is part of the dynamic linker";
 constexpr char kVdso[] = "is part of the kernel's vdso";
 constexpr char kOurselves[] = "is part of retprobe itself";
+constexpr char kOcaml[] =
+    "is OCaml code, whose collector knows frames by their return addresses";
 constexpr char kGo[] = "is a Go function: these run on stacks that move";
 
 struct Rule {
@@ -58,6 +61,22 @@ constexpr Rule kRefusals[] = {
     {"__x86_indirect_thunk_*", kOwnConvention},
     {"__x86_return_thunk", kOwnConvention},
     {"__llvm_retpoline_*", kOwnConvention},
+
+    // What OCaml's linker and run-time library write in its convention; see
+    // IsOcaml().
+    {"caml_apply*", kOcaml},
+    {"caml_curry*", kOcaml},
+    {"caml_tuplify*", kOcaml},
+    {"caml_send*", kOcaml},
+    {"caml_program", kOcaml},
+    {"caml_call_gc", kOcaml},
+    {"caml_alloc1", kOcaml},
+    {"caml_alloc2", kOcaml},
+    {"caml_alloc3", kOcaml},
+    {"caml_allocN", kOcaml},
+    {"caml_c_call*", kOcaml},
+    {"caml_raise_exn", kOcaml},
+    {"caml_ml_array_bound_error", kOcaml},
 
     // Returned to, not called.
     {"__restore_rt", "is what a signal handler returns to"},
@@ -268,6 +287,12 @@ bool BuiltByGo(const Module& module) {
   return false;
 }
 
+// camlModule__function_267, camlModule.function_267
+bool IsOcaml(absl::string_view name) {
+  return absl::ConsumePrefix(&name, "caml") && !name.empty() &&
+         absl::ascii_isupper(name[0]);
+}
+
 absl::Status Refuse(absl::string_view name, const char* reason) {
   return absl::FailedPreconditionError(absl::StrCat(name, " ", reason));
 }
@@ -282,6 +307,7 @@ absl::Status Probeable(const Module& module, const Function& function) {
     return Refuse(function.name, reason);
   }
   if (IsOurs(function)) return Refuse(function.name, kOurselves);
+  if (IsOcaml(function.name)) return Refuse(function.name, kOcaml);
   // C functions beside them, through cgo, have no package in their name.
   if (absl::StrContains(function.name, '.') && BuiltByGo(module)) {
     return Refuse(function.name, kGo);
