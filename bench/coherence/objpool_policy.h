@@ -20,7 +20,13 @@ struct ObjPoolPolicy : SimPolicy {
   using Header = BasicMagazineHeader<ObjPoolPolicy>;
   using Magazine = BasicMagazine<ObjPoolPolicy>;
 
+  static constexpr uint32_t kSpareWords = 7;
+
   static uint32_t Cpu(bool registered) noexcept { return SimPolicy::Cpu(); }
+  static bool CpuAtHand(uint32_t& cpu) noexcept {
+    cpu = SimPolicy::Cpu();
+    return true;
+  }
 
   static bool Barrier() noexcept {
     if (Simulator::Current() != nullptr) Simulator::Current()->Barrier();

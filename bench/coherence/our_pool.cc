@@ -38,11 +38,11 @@ class OurPool final : public ModelPool {
     if (count_operations_) count_.fetch_add(1, std::memory_order_relaxed);
     const uintptr_t object = ObjPoolPolicy::MagazinePop(magazines_);
     return object != arch::kLookFurther ? reinterpret_cast<void*>(object)
-                                        : core_->PopSlow();
+                                        : Core::PopSlow(core_->header());
   }
   void Push(void* object) override {
     if (!ObjPoolPolicy::MagazinePush(magazines_, object)) {
-      core_->PushSlow(object);
+      Core::PushSlow(core_->header(), object);
     }
   }
 

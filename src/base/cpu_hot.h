@@ -16,7 +16,7 @@ extern ptrdiff_t rseq_offset __attribute__((visibility("hidden")));
 
 // Whether CurrentCpu() is what the rseq area says, in threads that have a
 // registration. Set by PrepareCurrentCpu and FakeCpu.
-extern std::atomic<bool> rseq_knows_cpu;
+extern std::atomic<bool> rseq_knows_cpu __attribute__((visibility("hidden")));
 
 // Set by cpu.cc, read by cpu_hot.cc.
 extern std::atomic<int> fake_cpu;

@@ -155,8 +155,9 @@ bool BasicPoolCore<P>::Settle() noexcept {
   }
   if (IsOpen(state) || (state & kUnsettled) == 0) return true;
   const uint64_t generation = state & kGenerationMask;
-  if (this->use_spare) {
-    ShutSpares(state);
+  if (this->use_spares) {
+    // No batch is moved from now on. relaxed: who has begun one goes on
+    word.fetch_and(~(kUnsettled | kCalm), std::memory_order_relaxed);
     return true;
   }
   // No sequence is left that saw the gate open, and while the generation stays
@@ -187,24 +188,6 @@ bool BasicPoolCore<P>::Settle() noexcept {
     }
   }
   return true;
-}
-
-// From now on pushes keep off spares, which they do not count in.
-template <typename P>
-void BasicPoolCore<P>::ShutSpares(uint64_t state) noexcept {
-  // What spares hold was not counted. relaxed: R11
-  clearings.fetch_add(1, std::memory_order_relaxed);
-  const uint64_t generation = state & kGenerationMask;
-  while ((state & kGenerationMask) == generation && (state & kUnsettled) != 0) {
-    // R11: as in Settle.
-    // S7 <-> S6: before our look at the spares.
-    // relaxed on failure: the next round validates it
-    if (header().state.compare_exchange_weak(
-            state, (state & ~(kUnsettled | kCalm)) + kOneGeneration,
-            std::memory_order_seq_cst, std::memory_order_relaxed)) {
-      return;
-    }
-  }
 }
 
 template <typename P>

@@ -37,8 +37,9 @@ class Freelist {
   template <typename T>
   using Atomic = typename P::template Atomic<T>;
 
-  void Push(Atomic<uint32_t>* links, uint32_t index,
-            uint32_t mark = kCreated) noexcept {
+  // Returns how many were pushed so far.
+  uint64_t Push(Atomic<uint32_t>* links, uint32_t index,
+                uint32_t mark = kCreated) noexcept {
     // relaxed: the CAS below validates it
     uint64_t old = top_.load(std::memory_order_relaxed);
     uint64_t next;
@@ -52,27 +53,43 @@ class Freelist {
       // relaxed on failure: the next round validates it
     } while (!top_.compare_exchange_weak(old, next, std::memory_order_seq_cst,
                                          std::memory_order_relaxed));
+    return next >> kIndexBits;
   }
 
+  // Returns kNoIndex when the list is empty.
   uint32_t Pop(Atomic<uint32_t>* links) noexcept {
-    // A3 <- R3: the object on top and its link, as they were pushed.
+    uint32_t index;
+    return Pop(links, &index, 1) != 0 ? index : kNoIndex;
+  }
+
+  // Takes up to `most` objects, at least 1, the youngest first. Returns how
+  // many.
+  [[gnu::always_inline]] uint32_t Pop(Atomic<uint32_t>* links,
+                                      uint32_t* indices,
+                                      uint32_t most) noexcept {
+    // A3 <- R3: the objects and their links, as they were pushed.
     uint64_t old = top_.load(std::memory_order_acquire);
-    while ((old & kIndexMask) != 0) {
-      const auto index = static_cast<uint32_t>(old & kIndexMask) - 1;
-      // relaxed: A3. If the object has been popped and pushed elsewhere
-      // meanwhile, its link is not ours, but then the CAS fails.
-      const uint64_t below =
-          links[index].load(std::memory_order_relaxed) & kIndexMask;
+    for (;;) {
+      uint64_t below = old & kIndexMask;
+      uint32_t count = 0;
+      while (below != 0 && count < most) {
+        indices[count] = static_cast<uint32_t>(below) - 1;
+        // relaxed: A3. If one of them has been popped and pushed elsewhere
+        // meanwhile, its link is not ours, but then the CAS fails: who takes
+        // from below has taken the top before.
+        below = links[indices[count++]].load(std::memory_order_relaxed) &
+                kIndexMask;
+      }
+      if (count == 0) return 0;
       // A3 <- R3: also when it fails, for the next round. Pops are
       // read-modify-writes and continue the release sequence of every push
       // below.
       if (top_.compare_exchange_weak(old, (old & ~kIndexMask) | below,
                                      std::memory_order_acquire,
                                      std::memory_order_acquire)) {
-        return index;
+        return count;
       }
     }
-    return kNoIndex;
   }
 
   bool IsEmpty() const noexcept {

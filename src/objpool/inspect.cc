@@ -16,8 +16,7 @@ void MarkIdleIn(PoolCore& core, uint32_t place, std::vector<bool>& idle) {
   slot.freelist.ForEach(core.links, [&](uint32_t i) { idle[i] = true; });
   if (place >= core.cpus) return;
   // relaxed, all: nobody writes
-  const uint64_t spare = slot.spare.load(std::memory_order_relaxed);
-  if (spare != 0) idle[core.Index(reinterpret_cast<void*>(spare))] = true;
+  slot.spares.ForEach([&](uint32_t i) { idle[i] = true; });
   if (core.use_rseq) {
     slot.ring.ForEach(core.entries + (uint64_t{place} << core.ring_shift),
                       (uint64_t{1} << core.ring_shift) - 1,
@@ -152,7 +151,8 @@ ObjPool::Stats ObjPool::GetStats() const noexcept {
   // relaxed, all: statistics
   for (uint32_t i = 0; i < core_->places(); ++i) {
     const Slot<Native>& slot = core_->SlotOf(i);
-    stats.pushes += slot.ring.pushes() + slot.freelist.pushes();
+    stats.pushes +=
+        slot.ring.pushes() + slot.spares.pushes() + slot.freelist.pushes();
     stats.steals += slot.steals.load(std::memory_order_relaxed);
     stats.misses += slot.misses.load(std::memory_order_relaxed);
   }

@@ -14,6 +14,8 @@
 namespace retprobe {
 
 class ObjPool;
+template <typename P>
+struct Slot;
 
 // Both words of a magazine, count and front, are frozen by a compare-and-swap
 // to a negative number that is never the same twice, so that who slept over a
@@ -73,7 +75,10 @@ struct BasicMagazineHeader {
   Atomic<uint64_t>* misses;
   ObjPool* pool;
   void* core;  // the same pool, as the slow paths know it
-  uint64_t reserved[2];
+  // In pools with spares that nobody watches: the slots, and how many CPUs have
+  // one; else 0.
+  Slot<P>* lean;
+  uint64_t lean_cpus;
 };
 
 }  // namespace retprobe

@@ -24,16 +24,24 @@ struct Native {
   template <typename T>
   using Atomic = std::atomic<T>;
 
+  // With a freelist's top they are a line of 64 bytes.
+  static constexpr uint32_t kSpareWords = 7;
+
   // The CPU this thread runs on; at least as large as any count of CPUs when
   // nobody knows. `registered`: as the thread's rseq registration says.
   static uint32_t Cpu(bool registered) noexcept {
+    if (registered) return arch::RseqCpu(internal::rseq_offset);
+    uint32_t cpu;
+    return CpuAtHand(cpu) && static_cast<int32_t>(cpu) >= 0
+               ? cpu
+               : static_cast<uint32_t>(CurrentCpu());
+  }
+  // The same without a call. False: it takes one.
+  static bool CpuAtHand(uint32_t& cpu) noexcept {
     // relaxed: a short cut
-    if (registered ||
-        internal::rseq_knows_cpu.load(std::memory_order_relaxed)) {
-      const uint32_t cpu = arch::RseqCpu(internal::rseq_offset);
-      if (registered || static_cast<int32_t>(cpu) >= 0) return cpu;
-    }
-    return static_cast<uint32_t>(CurrentCpu());
+    if (!internal::rseq_knows_cpu.load(std::memory_order_relaxed)) return false;
+    cpu = arch::RseqCpu(internal::rseq_offset);
+    return true;
   }
 
   // Returns when every other thread has left the restartable sequence it was

@@ -88,7 +88,6 @@ void SetStride(uint64_t stride, PoolShape<Native>& shape) {
 uint64_t FillIn(const Options& options, Backend backend,
                 const Topology& topology, PoolShape<Native>& shape) {
   shape.use_rseq = backend == Backend::kRseq;
-  shape.use_spare = backend == Backend::kCas;
   shape.cpus = backend == Backend::kFreelist ? 0 : topology.cpus;
   shape.steal = topology.steal_table();
   shape.init = options.init;
@@ -98,6 +97,8 @@ uint64_t FillIn(const Options& options, Backend backend,
   shape.watched = RETPROBE_DEBUG_CHECKS || MemoryIsWatched();
   shape.initial_objects = options.object_count;
   shape.max_objects = std::max(options.max_objects, options.object_count);
+  shape.use_spares =
+      backend == Backend::kCas && shape.max_objects <= kMaxSpares;
   SetStride(RoundUp(options.object_size, options.alignment), shape);
 
   const uint64_t cpus = std::max<uint64_t>(shape.cpus, 1);
@@ -111,18 +112,26 @@ uint64_t FillIn(const Options& options, Backend backend,
       options.magazine_capacity >= 0
           ? options.magazine_capacity
           : std::clamp<uint64_t>(share / 2, 1, RETPROBE_MAGAZINE_SLOTS);
+  // At most half of what one may keep.
+  const auto batch = [&keep] {
+    return std::clamp<uint32_t>(keep / 2, 1, kMaxBatch);
+  };
+  shape.batch = shape.use_spares ? batch() : 1;
   if (RETPROBE_DEBUG_CHECKS || RETPROBE_ASAN || !shape.use_rseq) keep = 0;
+  if (shape.use_rseq) shape.batch = batch();
   shape.use_magazines = keep != 0;
-  shape.closes = shape.use_magazines || shape.use_spare;
-  shape.batch = std::clamp<uint32_t>(keep / 2, 1, kMaxBatch);
+  shape.closes = shape.use_magazines || shape.use_spares;
   shape.growth_chunk =
-      options.growth_chunk != 0 ? options.growth_chunk : shape.batch;
+      options.growth_chunk != 0 ? options.growth_chunk : batch();
   // On many CPUs each sees little of what all do.
   shape.calm_pushes =
       std::bit_ceil(std::clamp<uint32_t>(64 * shape.cpus, 256, 16384));
-  // Clearing costs a membarrier, some 3 us; a search, some 3 ns for each place.
+  // A search costs some 3 ns for each place. Clearing costs a membarrier, some
+  // 3 us; without rseq, and with the next push, some 30 ns for each place.
   shape.futile_limit =
-      1024 / std::clamp<uint32_t>(shape.cpus + shape.nodes, 2, 32);
+      shape.use_rseq
+          ? 1024 / std::clamp<uint32_t>(shape.cpus + shape.nodes, 2, 32)
+          : 16;
   shape.array_capacity = static_cast<uint32_t>(keep != 0 ? keep - 1 : 0);
   shape.sole_capacity = options.magazine_capacity >= 0
                             ? shape.array_capacity
@@ -223,7 +232,11 @@ ObjPool* PoolSetUp::Furnish(std::byte* memory, const Layout& layout,
   header.cpus = shape.use_magazines ? shape.cpus : 0;
   header.capacity = shape.array_capacity;
   header.misses = &core->slots->misses;
-  header.core = core;
+  header.core = static_cast<BasicPoolCore<Native>*>(core);
+  if (shape.use_spares && !shape.watched) {
+    header.lean = core->slots;
+    header.lean_cpus = shape.cpus;
+  }
   header.state = kFresh | header.cpus | (shape.closes ? kUnsettled : 0);
   header.pool =
       new (memory + layout.pool) ObjPool(core, backend, shape.use_magazines);

@@ -9,9 +9,8 @@
 namespace retprobe {
 namespace {
 
-PoolCore* CoreOf(void* magazines) {
-  return static_cast<PoolCore*>(
-      static_cast<MagazineHeader*>(magazines)[-1].core);
+MagazineHeader& HeaderOf(void* magazines) {
+  return static_cast<MagazineHeader*>(magazines)[-1];
 }
 
 }  // namespace
@@ -23,11 +22,11 @@ template struct BasicPoolCore<Native>;
 extern "C" {
 
 void* retprobe_pop_slow(void* magazines) noexcept {
-  return retprobe::CoreOf(magazines)->PopSlow();
+  return retprobe::PoolCore::PopSlow(retprobe::HeaderOf(magazines));
 }
 
 void retprobe_push_slow(void* magazines, void* object) noexcept {
-  retprobe::CoreOf(magazines)->PushSlow(object);
+  retprobe::PoolCore::PushSlow(retprobe::HeaderOf(magazines), object);
 }
 
 }  // extern "C"

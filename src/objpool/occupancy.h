@@ -48,6 +48,12 @@ class Occupancy {
     return flags_[place].load(std::memory_order_acquire) != kUncounted;
   }
 
+  // Whether Mark would find nothing to do. Requires: as it.
+  bool IsMarked(uint32_t place) const noexcept {
+    // S2 <-> S3: as below.
+    return flags_[place].load(std::memory_order_seq_cst) == kCounted;
+  }
+
   // Requires: an object was pushed to `place` just now.
   void Mark(uint32_t place) noexcept {
     // S2 <-> S3: sees a clearing that has not seen our object.

@@ -31,7 +31,7 @@ template <typename P>
   uint64_t state = header().state.load(std::memory_order_acquire);
   if ((state & (kDying | kShrinking)) != 0 || IsOpenFor(state, here)) return;
   if (IsOpen(state) && (state & kSole) == 0) return;
-  if (this->use_spare && (state & kUnsettled) != 0) return;
+  if (this->use_spares && (state & kUnsettled) != 0) return;
   if ((state & kCalm) == 0) {
     if (this->use_magazines && !IsOpen(state) && IsLone(here) &&
         OpenFor(here, state)) {

@@ -67,8 +67,8 @@ struct PoolShape {
   uint32_t sole_capacity;
   bool use_rseq;       // rings, and CPU ids from the registration
   bool use_magazines;  // only with rings
-  bool use_spare;
-  bool closes;  // with magazines or spares: pops that find nothing close it
+  bool use_spares;
+  bool closes;  // with magazines or spares: settles when a pop finds nothing
   bool push_home;
   bool idle_readable;  // memory checkers are to leave idle objects alone
   bool watched;        // debug checks or memory checkers look at each object
@@ -89,8 +89,9 @@ struct BasicPoolCore : PoolShape<P> {
   using Magazine = BasicMagazine<P>;
   using Header = BasicMagazineHeader<P>;
 
-  void* PopSlow() noexcept;
-  void PushSlow(void* object) noexcept;
+  // Inlined into the two functions that fast paths call.
+  static void* PopSlow(Header& header) noexcept;
+  static void PushSlow(Header& header, void* object) noexcept;
 
   // Takes everything out of CPU `from`'s slot and magazine, to its node's
   // depot. Returns how many objects.
@@ -168,6 +169,9 @@ struct BasicPoolCore : PoolShape<P> {
   Magazine& MagazineOf(uint32_t cpu) const noexcept {
     return reinterpret_cast<Magazine*>(this->magazines)[cpu];
   }
+  static BasicPoolCore& Of(const Header& header) noexcept {
+    return *static_cast<BasicPoolCore*>(header.core);
+  }
   Header& header() const noexcept {
     return reinterpret_cast<Header*>(this->magazines)[-1];
   }
@@ -199,17 +203,27 @@ struct BasicPoolCore : PoolShape<P> {
     return place < this->cpus ? this->node_of_cpu[place] : place - this->cpus;
   }
 
+  // Whether objects may be moved several at once, and be out of sight
+  // meanwhile.
+  bool MovesBatches(uint64_t state) const noexcept {
+    return IsOpen(state) || (this->use_spares && (state & kUnsettled) != 0);
+  }
+
   // popping.h
   uint32_t Here() const noexcept;
   uint32_t TakeOpen(uint32_t here) noexcept;
-  void* TakeSpare(uint32_t place) noexcept;
-  void* PopShared(uint32_t here) noexcept;
+  [[gnu::noinline]] void* PopUnleaned() noexcept;
+  [[gnu::noinline]] void* PopListed(uint32_t here) noexcept;
+  [[gnu::noinline]] void* PopNothing(uint32_t here) noexcept;
+  void* Found(uint32_t index) noexcept;
+  [[gnu::noinline]] void* PopShared(uint32_t here) noexcept;
   uint32_t TakeShared(uint32_t place, uint32_t most) noexcept;
+  uint32_t TakeListed(uint32_t place, uint32_t most) noexcept;
   uint32_t TakeFresh(uint32_t here, bool grow) noexcept;
   uint32_t TakeInitial(ObjectRange<P>& range) noexcept;
   uint32_t Advance(ObjectRange<P>& range, uint32_t end,
                    uint32_t& count) noexcept;
-  void* PopFurther(uint32_t here, uint64_t state) noexcept;
+  [[gnu::noinline]] void* PopFurther(uint32_t here, uint64_t state) noexcept;
   void CountMiss(uint32_t here) noexcept;
 
   // searching.h
@@ -218,6 +232,8 @@ struct BasicPoolCore : PoolShape<P> {
   bool IsSettled(uint32_t here, uint64_t state) noexcept;
   bool IsStillEmpty(uint32_t here) noexcept;
   void NothingFound(uint32_t here, uint64_t state) noexcept;
+  bool IsFutile(Slot<P>& slot) noexcept;
+  [[gnu::noinline]] void* ClearAndMiss(uint32_t here) noexcept;
   void ClearEmptyPlaces() noexcept;
   bool IsPlaceEmpty(uint32_t place) noexcept;
   uint64_t PushesTo(uint32_t place) const noexcept;
@@ -226,11 +242,16 @@ struct BasicPoolCore : PoolShape<P> {
   uint64_t Clearings() noexcept;
 
   // pushing.h
+  void PushLean(Slot<P>& slot, uint32_t index, uint32_t here) noexcept;
+  [[gnu::noinline]] void PushListed(uint32_t index, uint32_t here) noexcept;
+  [[gnu::noinline]] void PushUnleaned(void* object) noexcept;
+  [[gnu::noinline]] void MarkPlace(uint32_t place) noexcept;
   void Cache(uint32_t index) noexcept;
   void Share(uint32_t index) noexcept;
-  void PushShared(void* object, uint32_t here, uint64_t state) noexcept;
+  [[gnu::noinline]] void PushShared(void* object, uint32_t here,
+                                    uint64_t state) noexcept;
   void PutInto(uint32_t place, uint32_t index) noexcept;
-  bool PutSpare(uint32_t place, void* object) noexcept;
+  bool PutSpare(uint32_t place, uint32_t index) noexcept;
   void PutIntoList(uint32_t place, uint32_t index) noexcept;
   arch::RseqResult PutIntoRing(uint32_t here, uint32_t index) noexcept;
   void EaseAt(uint32_t here, uint64_t pushes) noexcept;
@@ -256,7 +277,6 @@ struct BasicPoolCore : PoolShape<P> {
   void ConfirmFrozen(uint32_t cpu) noexcept;
   void Close(uint64_t bits) noexcept;
   bool Settle() noexcept;
-  void ShutSpares(uint64_t state) noexcept;
 
   // sizing.h
   uint32_t Make(uint32_t node, uint32_t count) noexcept;

@@ -18,37 +18,33 @@ uint32_t BasicPoolCore<P>::Here() const noexcept {
   return cpu < this->cpus ? cpu : this->cpus;
 }
 
-template <typename P>
-[[gnu::always_inline]] inline void* BasicPoolCore<P>::TakeSpare(
-    uint32_t place) noexcept {
-  Atomic<uint64_t>& spare = SlotOf(place).spare;
-  // Not worth taking the line for, when it is empty.
-  // A15 <- R15: then the list below is as who took it saw it, or newer.
-  if (spare.load(std::memory_order_acquire) == 0) return nullptr;
-  // A10 <- R10: the object as it was pushed.
-  // R15 -> A15: what we have seen pushed before.
-  return reinterpret_cast<void*>(spare.exchange(0, std::memory_order_acq_rel));
-}
-
-// Takes one object from where all can reach it, and up to `most` - 1 more into
-// this CPU's magazine.
+// Takes one object from where all can reach it, and up to `most` - 1 more to
+// where this CPU finds them soonest.
 template <typename P>
 [[gnu::always_inline]] inline uint32_t BasicPoolCore<P>::TakeShared(
     uint32_t place, uint32_t most) noexcept {
   Slot<P>& slot = SlotOf(place);
-  if (place < this->cpus) {
-    if (this->use_rseq) {
-      uint32_t taken[kMaxBatch];
-      const uint32_t count = slot.ring.Pop(EntriesOf(place), ring_mask(), taken,
-                                           most < kMaxBatch ? most : kMaxBatch);
-      for (uint32_t i = 1; i < count; ++i) Cache(taken[i]);
-      if (count != 0) return taken[0];
-    } else if (this->use_spare) {
-      void* const spare = TakeSpare(place);
-      if (spare != nullptr) return Index(spare);
-    }
+  if (place < this->cpus && this->use_rseq) {
+    uint32_t taken[kMaxBatch];
+    const uint32_t count = slot.ring.Pop(EntriesOf(place), ring_mask(), taken,
+                                         most < kMaxBatch ? most : kMaxBatch);
+    for (uint32_t i = 1; i < count; ++i) Cache(taken[i]);
+    if (count != 0) return taken[0];
   }
-  return slot.freelist.Pop(this->links);
+  if (!this->use_spares) return slot.freelist.Pop(this->links);
+  return TakeListed(place, most);
+}
+
+// For pools with spares: these last, so that many can be taken at once.
+template <typename P>
+uint32_t BasicPoolCore<P>::TakeListed(uint32_t place, uint32_t most) noexcept {
+  Slot<P>& slot = SlotOf(place);
+  uint32_t taken[kMaxBatch];
+  const uint32_t count = slot.freelist.Pop(this->links, taken,
+                                           most < kMaxBatch ? most : kMaxBatch);
+  for (uint32_t i = count; i > 1; --i) Share(taken[i - 1]);
+  if (count != 0) return taken[0];
+  return place < this->cpus ? slot.spares.PopAny() : kNoIndex;
 }
 
 template <typename P>
@@ -64,17 +60,56 @@ template <typename P>
   }
 }
 
+// What most pops from spares come to is in functions that call others last if
+// at all, and so save no registers.
 template <typename P>
-void* BasicPoolCore<P>::PopSlow() noexcept {
-  const uint32_t here = Here();
-  if (this->use_spare && here < this->cpus) {
-    void* const spare = TakeSpare(here);
-    if (spare != nullptr) {
-      CheckPop(*this, spare);
-      return spare;
-    }
+[[gnu::always_inline]] inline void* BasicPoolCore<P>::PopSlow(
+    Header& header) noexcept {
+  uint32_t here;
+  if (!P::CpuAtHand(here) || here >= header.lean_cpus) {
+    return Of(header).PopUnleaned();
   }
-  return PopShared(here);
+  Slot<P>& slot = header.lean[here];
+  // A4: as in PopShared.
+  if (retprobe::IsEmpty(header.state.load(std::memory_order_acquire))) {
+    P::CountHere(slot.misses);
+    return nullptr;
+  }
+  uint32_t index;
+  if (!slot.spares.Pop(index)) return Of(header).PopListed(here);
+  return Of(header).Object(index);
+}
+
+template <typename P>
+void* BasicPoolCore<P>::PopUnleaned() noexcept {
+  return PopShared(Here());
+}
+
+template <typename P>
+void* BasicPoolCore<P>::PopListed(uint32_t here) noexcept {
+  const uint32_t index = SlotOf(here).freelist.Pop(this->links);
+  return index != kNoIndex ? Object(index) : PopNothing(here);
+}
+
+// Requires: there is nothing to take at `here`.
+template <typename P>
+void* BasicPoolCore<P>::PopNothing(uint32_t here) noexcept {
+  // A4: as in PopShared.
+  const uint64_t state = header().state.load(std::memory_order_acquire);
+  Slot<P>& slot = SlotOf(here);
+  if ((state & (kFresh | kUnsettled | kCalm)) != 0 || !IsStillEmpty(here)) {
+    return PopFurther(here, state);
+  }
+  if (IsFutile(slot)) return ClearAndMiss(here);
+  P::CountHere(slot.misses);
+  return nullptr;
+}
+
+template <typename P>
+void* BasicPoolCore<P>::ClearAndMiss(uint32_t here) noexcept {
+  ClearEmptyPlaces();
+  CountMiss(here);
+  return nullptr;
 }
 
 template <typename P>
@@ -87,10 +122,11 @@ template <typename P>
   }
   if (!IsOpenFor(state, here) && here < this->cpus && (state & kDying) == 0) {
     const uint32_t index = TakeShared(here, 1);
-    if (index != kNoIndex) {
-      void* const object = Object(index);
-      CheckPop(*this, object);
-      return object;
+    if (index != kNoIndex) return Found(index);
+    if ((state & (kFresh | kUnsettled)) == 0 && IsStillEmpty(here)) {
+      NothingFound(here, state);
+      CountMiss(here);
+      return nullptr;
     }
   }
   return PopFurther(here, state);
@@ -108,6 +144,12 @@ template <typename P>
     CountMiss(here);
     return nullptr;
   }
+  return Found(index);
+}
+
+template <typename P>
+[[gnu::always_inline]] inline void* BasicPoolCore<P>::Found(
+    uint32_t index) noexcept {
   void* const object = Object(index);
   CheckPop(*this, object);
   return object;
@@ -156,7 +198,8 @@ uint32_t BasicPoolCore<P>::TakeFresh(uint32_t here, bool grow) noexcept {
 template <typename P>
 uint32_t BasicPoolCore<P>::TakeInitial(ObjectRange<P>& range) noexcept {
   const uint64_t state = header().state.load(std::memory_order_relaxed);
-  uint32_t count = IsOpen(state) && (state & kSole) == 0 ? this->batch : 1;
+  uint32_t count =
+      MovesBatches(state) && (state & kSole) == 0 ? this->batch : 1;
   const uint32_t first = Advance(range, range.initial_end, count);
   for (uint32_t i = 1; i < count; ++i) Cache(first + i);
   return first;

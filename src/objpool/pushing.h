@@ -7,7 +7,7 @@
 #include "objpool/pool_core.h"
 
 // What a push does when this CPU's magazine is full or the pool is closed: the
-// CPU's ring, or its spare, else its freelist, which always has room. Objects
+// CPU's ring, or its spares, else its freelist, which always has room. Objects
 // of another node go home to that node's depot.
 
 namespace retprobe {
@@ -26,37 +26,18 @@ template <typename P>
 template <typename P>
 [[gnu::always_inline]] inline void BasicPoolCore<P>::PutInto(
     uint32_t place, uint32_t index) noexcept {
-  if (this->use_spare && place < this->cpus && PutSpare(place, Object(index))) {
+  if (this->use_spares && place < this->cpus && PutSpare(place, index)) {
     return;
   }
   PutIntoList(place, index);
 }
 
-// Makes an object the spare of CPU `place`. False: not now, it has one.
+// Makes an object a spare of CPU `place`. False: not now, it has enough.
 template <typename P>
 [[gnu::always_inline]] inline bool BasicPoolCore<P>::PutSpare(
-    uint32_t place, void* object) noexcept {
-  Atomic<uint64_t>& spare = SlotOf(place).spare;
-  Atomic<uint64_t>& state = header().state;
-  // relaxed, both: a guess
-  if ((state.load(std::memory_order_relaxed) & kUnsettled) == 0 ||
-      spare.load(std::memory_order_relaxed) != 0) {
-    return false;
-  }
-  // R10 -> A10: publishes the object. Should somebody have been faster, his
-  // goes on.
-  // S5 <-> S4: comes before the look at the flag (occupancy.h).
-  uint64_t other = spare.exchange(reinterpret_cast<uint64_t>(object),
-                                  std::memory_order_seq_cst);
+    uint32_t place, uint32_t index) noexcept {
+  if (!SlotOf(place).spares.Push(index)) return false;
   occupancy().Mark(place);
-  if (other != 0) PutIntoList(place, Index(reinterpret_cast<void*>(other)));
-  // S6 <-> S7: who closed the pool sees our spare, or we that it is closed, and
-  // then the object is to be where pushes count.
-  if ((state.load(std::memory_order_seq_cst) & kUnsettled) == 0) {
-    // A10, R15: as in TakeSpare.
-    other = spare.exchange(0, std::memory_order_acq_rel);
-    if (other != 0) PutIntoList(place, Index(reinterpret_cast<void*>(other)));
-  }
   return true;
 }
 
@@ -64,9 +45,9 @@ template <typename P>
 [[gnu::noinline]] void BasicPoolCore<P>::PutIntoList(uint32_t place,
                                                      uint32_t index) noexcept {
   Freelist<P>& list = SlotOf(place).freelist;
-  list.Push(this->links, index);
+  const uint64_t pushes = list.Push(this->links, index);
   occupancy().Mark(place);
-  EaseAt(place, list.pushes());
+  EaseAt(place, pushes);
 }
 
 // Puts an object into the ring of CPU `here`, if this thread is on it and there
@@ -85,13 +66,52 @@ template <typename P>
 }
 
 template <typename P>
-void BasicPoolCore<P>::PushSlow(void* object) noexcept {
+[[gnu::always_inline]] inline void BasicPoolCore<P>::PushSlow(
+    Header& header, void* object) noexcept {
+  BasicPoolCore& core = Of(header);
+  uint32_t here;
+  if (P::CpuAtHand(here) && here < header.lean_cpus) {
+    // A12: as in PushUnleaned.
+    const uint64_t state = header.state.load(std::memory_order_acquire);
+    if ((state & (kDying | kShrinking)) == 0) {
+      return core.PushLean(header.lean[here], core.Index(object), here);
+    }
+  }
+  core.PushUnleaned(object);
+}
+
+// As PopLean.
+template <typename P>
+[[gnu::always_inline]] inline void BasicPoolCore<P>::PushLean(
+    Slot<P>& slot, uint32_t index, uint32_t here) noexcept {
+  if (!slot.spares.Push(index)) {
+    PushListed(index, here);
+  } else if (!occupancy().IsMarked(here)) {
+    MarkPlace(here);
+  }
+}
+
+template <typename P>
+void BasicPoolCore<P>::PushListed(uint32_t index, uint32_t here) noexcept {
+  if (this->push_home) return Share(index);
+  const uint64_t pushes = SlotOf(here).freelist.Push(this->links, index);
+  if (!occupancy().IsMarked(here)) return MarkPlace(here);
+  EaseAt(here, pushes);
+}
+
+template <typename P>
+void BasicPoolCore<P>::MarkPlace(uint32_t place) noexcept {
+  occupancy().Mark(place);
+}
+
+template <typename P>
+void BasicPoolCore<P>::PushUnleaned(void* object) noexcept {
   CheckPush(*this, object);
   // A12 <- R12: the limit that came with the shrinking.
   const uint64_t state = header().state.load(std::memory_order_acquire);
   const uint32_t here = Here();
-  if (this->use_spare && (state & (kDying | kShrinking)) == 0 &&
-      here < this->cpus && PutSpare(here, object)) {
+  if (this->use_spares && (state & (kDying | kShrinking)) == 0 &&
+      here < this->cpus && PutSpare(here, Index(object))) {
     return;
   }
   PushShared(object, here, state);

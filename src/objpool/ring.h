@@ -19,8 +19,7 @@ namespace retprobe {
 //
 // Pools without rseq have none: a ring with compare-and-swap on both sides is
 // either wrong under preemption (the kernel's, which keeps interrupts off), or
-// hides what is behind a preempted push (D. Vyukov's), or costs as much as the
-// freelist.
+// hides what is behind a preempted push (D. Vyukov's). They have spares.
 template <typename P>
 class Ring {
  public:

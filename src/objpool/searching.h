@@ -18,8 +18,8 @@ inline constexpr int kMaxRounds = 8;
 // kNoIndex means that at some moment since the call no object was idle: the
 // state said so, or a search found every place empty, and nobody had pushed
 // between its first look at a place and its end. (Unless pushes overtook it
-// kMaxRounds times, or went into spares, which do not count; and a batch on its
-// way into a magazine is not seen. Closed pools move no batches.)
+// kMaxRounds times; and a batch on its way into a magazine is not seen. Closed
+// pools move no batches.)
 template <typename P>
 uint32_t BasicPoolCore<P>::TakeAny(uint32_t here, bool grow) noexcept {
   uint64_t pushes = 0;
@@ -70,7 +70,8 @@ bool BasicPoolCore<P>::IsSettled(uint32_t here, uint64_t state) noexcept {
 
 // Whether nothing was pushed since all places were seen empty.
 template <typename P>
-bool BasicPoolCore<P>::IsStillEmpty(uint32_t here) noexcept {
+[[gnu::always_inline]] inline bool BasicPoolCore<P>::IsStillEmpty(
+    uint32_t here) noexcept {
   // A13 <- R13: our look is a later one.
   return SlotOf(here).empty_at.load(std::memory_order_acquire) == Pushes();
 }
@@ -81,13 +82,15 @@ uint32_t BasicPoolCore<P>::Search(uint32_t here, uint64_t state,
                                   uint64_t& pushes) noexcept {
   const Occupancy<P> occupied = occupancy();
   const bool open = IsOpenFor(state, here);
+  const uint32_t most =
+      open || (this->use_spares && MovesBatches(state)) ? this->batch : 1;
   // Places that may hold objects, as far as the state knew.
   uint64_t left = (state & (kDying - 1)) / kOnePlace;
   const auto look = [&](uint32_t place) {
     if (!occupied.MayHold(place)) return kNoIndex;
     --left;
     pushes += PushesTo(place);
-    const uint32_t index = TakeShared(place, open ? this->batch : 1);
+    const uint32_t index = TakeShared(place, most);
     if (index != kNoIndex || (open && (state & kSole) == 0)) return index;
     return TakeFrozen(place);
   };
@@ -118,21 +121,25 @@ uint32_t BasicPoolCore<P>::Search(uint32_t here, uint64_t state,
   return index;
 }
 
-// How many objects were ever pushed to `place`; spares do not count. And 1, so
-// that a sum also tells of a place that a search has left out: what was frozen
-// in a magazine has not been pushed.
+// How many objects were ever pushed to `place`. And 1, so that a sum also tells
+// of a place that a search has left out: what was frozen in a magazine has not
+// been pushed.
 template <typename P>
-uint64_t BasicPoolCore<P>::PushesTo(uint32_t place) const noexcept {
+[[gnu::always_inline]] inline uint64_t BasicPoolCore<P>::PushesTo(
+    uint32_t place) const noexcept {
   const Slot<P>& slot = SlotOf(place);
-  return 1 + slot.ring.pushes() + slot.freelist.pushes();
+  return 1 + slot.freelist.pushes() +
+         (this->use_rseq ? slot.ring.pushes() : slot.spares.pushes());
 }
 
 // How many objects were pushed to all places that may hold some, but `place`.
 template <typename P>
-uint64_t BasicPoolCore<P>::PushesToOthers(uint32_t place) noexcept {
+[[gnu::always_inline]] inline uint64_t BasicPoolCore<P>::PushesToOthers(
+    uint32_t place) noexcept {
   const Occupancy<P> occupied = occupancy();
+  const uint32_t end = places();
   uint64_t pushes = 0;
-  for (uint32_t i = 0; i < places(); ++i) {
+  for (uint32_t i = 0; i < end; ++i) {
     if (i != place && occupied.MayHold(i)) pushes += PushesTo(i);
   }
   return pushes;
@@ -141,34 +148,42 @@ uint64_t BasicPoolCore<P>::PushesToOthers(uint32_t place) noexcept {
 // How many were pushed to all of them. Never less than before, and more after
 // every push.
 template <typename P>
-uint64_t BasicPoolCore<P>::Pushes() noexcept {
+[[gnu::always_inline]] inline uint64_t BasicPoolCore<P>::Pushes() noexcept {
   return PushesToOthers(places()) + Clearings();
 }
 
 // Clearing a place takes its pushes out of the sum, but adds more to it; so
 // does settling, which makes objects known that were not pushed.
 template <typename P>
-uint64_t BasicPoolCore<P>::Clearings() noexcept {
+[[gnu::always_inline]] inline uint64_t BasicPoolCore<P>::Clearings() noexcept {
   // relaxed: MayHold orders it
   return clearings.load(std::memory_order_relaxed) << 44;
 }
 
 // A pop has found nothing.
 template <typename P>
-void BasicPoolCore<P>::NothingFound(uint32_t here, uint64_t state) noexcept {
+[[gnu::always_inline]] inline void BasicPoolCore<P>::NothingFound(
+    uint32_t here, uint64_t state) noexcept {
   if ((state & kCalm) != 0) {
     // relaxed: a hint
     header().state.fetch_and(~kCalm, std::memory_order_relaxed);
   }
-  Atomic<uint32_t>& futile = SlotOf(here).futile;
+  if (IsFutile(SlotOf(here))) ClearEmptyPlaces();
+}
+
+// Counts a search that found nothing new. Whether there were enough of them.
+template <typename P>
+[[gnu::always_inline]] inline bool BasicPoolCore<P>::IsFutile(
+    Slot<P>& slot) noexcept {
   // relaxed, both: a count that may be a little wrong
-  const uint32_t count = futile.load(std::memory_order_relaxed) + 1;
-  futile.store(count, std::memory_order_relaxed);
-  if (count % this->futile_limit == 0) ClearEmptyPlaces();
+  const uint32_t count = slot.futile.load(std::memory_order_relaxed) + 1;
+  const bool enough = count >= this->futile_limit;
+  slot.futile.store(enough ? 0 : count, std::memory_order_relaxed);
+  return enough;
 }
 
 template <typename P>
-void BasicPoolCore<P>::ClearEmptyPlaces() noexcept {
+[[gnu::noinline]] void BasicPoolCore<P>::ClearEmptyPlaces() noexcept {
   Occupancy<P> occupied = occupancy();
   // relaxed: only has to be another number each time
   const uint64_t number = clearings.fetch_add(1, std::memory_order_relaxed);
@@ -190,8 +205,7 @@ bool BasicPoolCore<P>::IsPlaceEmpty(uint32_t place) noexcept {
   const Slot<P>& slot = SlotOf(place);
   if (!slot.freelist.IsEmpty()) return false;
   if (place >= this->cpus) return true;
-  // S4 <-> S5: as in Freelist::IsEmpty.
-  if (slot.spare.load(std::memory_order_seq_cst) != 0) return false;
+  if (!this->use_rseq) return slot.spares.IsEmpty();
   if (!slot.ring.IsEmpty()) return false;
   if (!this->use_magazines) return true;
   const Magazine& magazine = MagazineOf(place);

@@ -8,11 +8,12 @@
 #include "base/cache_line.h"
 #include "objpool/freelist.h"
 #include "objpool/ring.h"
+#include "objpool/spares.h"
 
 namespace retprobe {
 
 // A place where objects wait that all CPUs can reach: a CPU's slot, or a node's
-// depot, which has no ring and no spare. All zero is empty and valid, so that
+// depot, which has no ring and no spares. All zero is empty and valid, so that
 // memory fresh from mmap needs no touch. The ring's entries lie elsewhere.
 template <typename P>
 struct Slot {
@@ -22,9 +23,7 @@ struct Slot {
   Ring<P> ring;
 
   alignas(kCacheLine) Freelist<P> freelist;
-  // One object more, its address, for pools without a ring: an exchange costs
-  // half of a compare-and-swap that waits for what it compares.
-  Atomic<uint64_t> spare;
+  Spares<P> spares;  // in pools without a ring
 
   // Written by slow paths of this CPU (and, when a thread moves on in their
   // middle, of others).

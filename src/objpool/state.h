@@ -15,7 +15,7 @@
 //           where all can reach it.
 //   16      unsettled: magazines may hold objects that nobody has frozen. Set
 //           while the gate is open, and until a pass over all magazines. In
-//           pools with spares: pushes may use those, which does not count.
+//           pools with spares: several objects may be moved at once.
 //   17      calm: nobody has missed since this was set.
 //   18      fresh: objects may be made that never were.
 //   19      sole: the gate's last CPU alone may use its magazine; see opening.h

@@ -20,6 +20,9 @@ struct Model {
   using Magazine = BasicMagazine<Model>;
   using Header = BasicMagazineHeader<Model>;
 
+  // One of them stays empty.
+  static constexpr uint32_t kSpareWords = 2;
+
   static inline uint32_t cpu_count;
   // Without rseq several threads may share a CPU.
   static inline bool share_cpus;
@@ -27,6 +30,10 @@ struct Model {
   static uint32_t Cpu(bool) {
     const auto thread = static_cast<uint32_t>(Thread());
     return share_cpus ? thread % cpu_count : thread;
+  }
+  static bool CpuAtHand(uint32_t& cpu) {
+    cpu = Cpu(false);
+    return true;
   }
   static bool Barrier() {
     proof::Barrier();

@@ -7,8 +7,8 @@
 namespace retprobe::proof {
 namespace {
 
-// Without rseq: spares and freelists. Spares overflow to freelists; threads 0
-// and 2 share a CPU.
+// Without rseq: one spare each, and freelists for the rest; threads 0 and 2
+// share a CPU.
 struct PoolCas : Traffic<PoolCas, 3> {
   static constexpr Shape kShape = {false, true, 0, 3, 3};
   void thread(unsigned) {
@@ -16,6 +16,17 @@ struct PoolCas : Traffic<PoolCas, 3> {
     Wander(4);
   }
   void after() { CountAll(3); }
+};
+
+// The same, and whole batches are moved, which are not seen meanwhile.
+struct PoolCasBatches : Traffic<PoolCasBatches, 3> {
+  static constexpr Shape kShape = {false, true, 0, 4, 4, 2};
+  void before() { ledger.Hide(true); }
+  void thread(unsigned) {
+    const Running running;
+    Wander(4);
+  }
+  void after() { CountAll(4); }
 };
 
 // Rings of two that overflow to freelists; the third thread is not registered.
@@ -186,6 +197,7 @@ struct PoolEnd : Traffic<PoolEnd, 3> {
 
 constexpr ModelOf kPools[] = {
     {"pool_cas", 20'000, rl::simulate<PoolCas>},
+    {"pool_cas_batches", 20'000, rl::simulate<PoolCasBatches>},
     {"pool_ring", 20'000, rl::simulate<PoolRing>},
     {"pool_magazines", 20'000, rl::simulate<PoolMagazines>},
     {"pool_frozen", 50'000, rl::simulate<PoolFrozen>},

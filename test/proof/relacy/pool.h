@@ -28,6 +28,7 @@ struct Shape {
   uint64_t capacity;  // of a magazine's array; with rseq
   uint32_t initial;
   uint32_t most;
+  uint32_t batch = 1;
 };
 
 // A pool on two CPUs and one node, in memory of its own, with rings of two.
@@ -63,7 +64,7 @@ class Pool {
     core_.nodes = 1;
     core_.initial_objects = shape.initial;
     core_.max_objects = kMost;
-    core_.batch = 1;
+    core_.batch = shape.batch;
     core_.growth_chunk = 1;
     core_.calm_pushes = 1;
     core_.futile_limit = 1;
@@ -71,8 +72,8 @@ class Pool {
     core_.sole_capacity = RETPROBE_MAGAZINE_SLOTS;
     core_.use_rseq = shape.rseq;
     core_.use_magazines = shape.rseq && shape.capacity != 0;
-    core_.use_spare = shape.spare;
-    core_.closes = core_.use_magazines || core_.use_spare;
+    core_.use_spares = shape.spare;
+    core_.closes = core_.use_magazines || core_.use_spares;
     core_.push_home = false;
     range_.begin = 0;
     range_.initial_end = shape.initial;
@@ -81,6 +82,9 @@ class Pool {
     core_.population.store(Core::Population(shape.initial, shape.most),
                            std::memory_order_relaxed);
     Core::Header& header = core_.header();
+    header.core = &core_;
+    header.lean = shape.spare ? core_.slots : nullptr;
+    header.lean_cpus = shape.spare ? kCpus : 0;
     header.cpus = core_.use_magazines ? kCpus : 0;
     header.capacity.store(shape.capacity, std::memory_order_relaxed);
     header.state.store(kFresh | header.cpus | (core_.closes ? kUnsettled : 0),
@@ -100,12 +104,13 @@ class Pool {
 
   uint32_t Pop() {
     const uintptr_t fast = Model::FastPop(core_.magazines);
-    return IndexOf(fast == arch::kLookFurther ? core_.PopSlow()
+    return IndexOf(fast == arch::kLookFurther ? Core::PopSlow(core_.header())
                                               : reinterpret_cast<void*>(fast));
   }
   void Push(uint32_t index) {
     void* const object = core_.Object(index);
-    if (!Model::MagazinePush(core_.magazines, object)) core_.PushSlow(object);
+    if (!Model::MagazinePush(core_.magazines, object))
+      Core::PushSlow(core_.header(), object);
   }
   uint32_t IndexOf(void* object) {
     return object != nullptr ? core_.Index(object) : kNone;

@@ -36,6 +36,8 @@ CAUGHT = {
     ("freelist.h", "A3"): "freelist",
     ("freelist.h", "S0"): "occupancy_cas",
     ("freelist.h", "S1"): "occupancy_cas",
+    ("spares.h", "R10"): "pool_cas",
+    ("spares.h", "S4"): "pool_cas",
     ("ring.h", "A0"): "ring",
     ("ring.h", "R1"): "ring",
     ("policy.h", "R0"): "ring",
@@ -56,6 +58,7 @@ SEARCH = ("only the sums of a search depend on it, which would have to be equal 
           "by accident besides")
 UNNOTICED = {
     ("freelist.h", "A3", "relaxed"): f"{AGAIN}; in pushes(): {SEARCH}",
+    ("spares.h", "A10", "relaxed"): SEARCH,
     ("ring.h", "A2", "release"): "the tail is acquired by itself",
     ("ring.h", "A2", "relaxed"): "a tail behind the head is taken for empty, "
         "which it has been",
@@ -75,10 +78,11 @@ UNNOTICED = {
     ("closing.h", "R11", "release"): NO_PART,
     ("closing.h", "R11", "acquire"): MARKED,
     ("popping.h", "A4", "relaxed"): "TakeAny loads it again",
+    ("searching.h", "A4", "relaxed"): "the second look, whose first has acquired",
     ("searching.h", "R13", "relaxed"): SEARCH,
     ("searching.h", "A13", "relaxed"): SEARCH,
     ("sizing.h", "R5", "release"): NO_PART,
-    ("sizing.h", "A12", "relaxed"): "no model shrinks for long enough",
+    ("pushing.h", "A12", "relaxed"): "no model shrinks for long enough",
 }
 # In policy.h, the accesses of magazines' sequences.
 UNNOTICED["policy.h", "", "relaxed"] = OWN
