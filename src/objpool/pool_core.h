@@ -218,7 +218,7 @@ struct BasicPoolCore : PoolShape<P> {
   void* Found(uint32_t index) noexcept;
   [[gnu::noinline]] void* PopShared(uint32_t here) noexcept;
   uint32_t TakeShared(uint32_t place, uint32_t most) noexcept;
-  uint32_t TakeListed(uint32_t place, uint32_t most) noexcept;
+  uint32_t TakeSpares(uint32_t place, uint32_t most) noexcept;
   uint32_t TakeFresh(uint32_t here, bool grow) noexcept;
   uint32_t TakeInitial(ObjectRange<P>& range) noexcept;
   uint32_t Advance(ObjectRange<P>& range, uint32_t end,

@@ -32,19 +32,20 @@ template <typename P>
     if (count != 0) return taken[0];
   }
   if (!this->use_spares) return slot.freelist.Pop(this->links);
-  return TakeListed(place, most);
+  return TakeSpares(place, most);
 }
 
-// For pools with spares: these last, so that many can be taken at once.
+// For pools with spares: many of those are in one line, many of a list in many.
 template <typename P>
-uint32_t BasicPoolCore<P>::TakeListed(uint32_t place, uint32_t most) noexcept {
+uint32_t BasicPoolCore<P>::TakeSpares(uint32_t place, uint32_t most) noexcept {
   Slot<P>& slot = SlotOf(place);
   uint32_t taken[kMaxBatch];
-  const uint32_t count = slot.freelist.Pop(this->links, taken,
-                                           most < kMaxBatch ? most : kMaxBatch);
-  for (uint32_t i = count; i > 1; --i) Share(taken[i - 1]);
-  if (count != 0) return taken[0];
-  return place < this->cpus ? slot.spares.PopAny() : kNoIndex;
+  if (most > kMaxBatch) most = kMaxBatch;
+  uint32_t count = place < this->cpus ? slot.spares.PopAny(taken, most) : 0;
+  if (count == 0) count = slot.freelist.Pop(this->links, taken, most);
+  if (count == 0) return kNoIndex;
+  for (uint32_t i = count - 1; i > 0; --i) Share(taken[i]);
+  return taken[0];
 }
 
 template <typename P>

@@ -33,7 +33,9 @@ class Spares {
     const uint32_t at = end_.load(std::memory_order_relaxed);
     const uint32_t next = Next(at);
     // One stays empty: a word just popped from is not yet ours again.
-    if (next == begin_.load(std::memory_order_relaxed)) return false;
+    if (next == begin_.load(std::memory_order_relaxed) && !MoveOn(next)) {
+      return false;
+    }
     uint64_t word = words_[at].load(std::memory_order_relaxed);
     const uint64_t full = word + kOnePush + index + 1;
     // R10 -> A10: publishes the object.
@@ -57,13 +59,14 @@ class Spares {
     return done;
   }
 
-  // Takes any object; kNoIndex: each word was seen empty.
-  uint32_t PopAny() noexcept {
+  // Takes up to `most` objects, at least 1. Returns how many; 0: each word was
+  // seen empty.
+  uint32_t PopAny(uint32_t* indices, uint32_t most) noexcept {
+    uint32_t count = 0;
     for (Atomic<uint64_t>& word : words_) {
-      uint32_t index;
-      if (Take(word, index)) return index;
+      if (count < most && Take(word, indices[count])) ++count;
     }
-    return kNoIndex;
+    return count;
   }
 
   bool IsEmpty() const noexcept {
@@ -103,6 +106,14 @@ class Spares {
   static bool Holds(uint64_t word) { return (word & kIndexMask) != 0; }
   static uint32_t IndexIn(uint64_t word) {
     return static_cast<uint32_t>(word & kIndexMask) - 1;
+  }
+
+  // Moves the beginning on from `at`, if somebody has taken what was there.
+  bool MoveOn(uint32_t at) noexcept {
+    // relaxed, both: a guess
+    if (Holds(words_[at].load(std::memory_order_relaxed))) return false;
+    begin_.store(Next(at), std::memory_order_relaxed);
+    return true;
   }
 
   static bool Take(Atomic<uint64_t>& word, uint32_t& index) noexcept {
