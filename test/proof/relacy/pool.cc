@@ -18,7 +18,18 @@ struct PoolCas : Traffic<PoolCas, 3> {
   void after() { CountAll(3); }
 };
 
-// The same, and whole batches are moved, which are not seen meanwhile.
+// The same, and no flags are cleared: what says that there is nothing is that
+// nobody has pushed.
+struct PoolCasCounts : Traffic<PoolCasCounts, 3> {
+  static constexpr Shape kShape = {false, true, 0, 2, 2, 1, 100};
+  void thread(unsigned) {
+    const Running running;
+    Wander(8);
+  }
+  void after() { CountAll(2); }
+};
+
+// The first, and whole batches are moved, which are not seen meanwhile.
 struct PoolCasBatches : Traffic<PoolCasBatches, 3> {
   static constexpr Shape kShape = {false, true, 0, 4, 4, 2};
   void before() { ledger.Hide(true); }
@@ -197,6 +208,7 @@ struct PoolEnd : Traffic<PoolEnd, 3> {
 
 constexpr ModelOf kPools[] = {
     {"pool_cas", 20'000, rl::simulate<PoolCas>},
+    {"pool_cas_counts", 20'000, rl::simulate<PoolCasCounts>},
     {"pool_cas_batches", 20'000, rl::simulate<PoolCasBatches>},
     {"pool_ring", 20'000, rl::simulate<PoolRing>},
     {"pool_magazines", 20'000, rl::simulate<PoolMagazines>},

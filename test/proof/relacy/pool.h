@@ -29,6 +29,7 @@ struct Shape {
   uint32_t initial;
   uint32_t most;
   uint32_t batch = 1;
+  uint32_t futile_limit = 1;
 };
 
 // A pool on two CPUs and one node, in memory of its own, with rings of two.
@@ -67,7 +68,7 @@ class Pool {
     core_.batch = shape.batch;
     core_.growth_chunk = 1;
     core_.calm_pushes = 1;
-    core_.futile_limit = 1;
+    core_.futile_limit = shape.futile_limit;
     core_.array_capacity = static_cast<uint32_t>(shape.capacity);
     core_.sole_capacity = RETPROBE_MAGAZINE_SLOTS;
     core_.use_rseq = shape.rseq;
