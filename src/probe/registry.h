@@ -20,7 +20,9 @@
 namespace retprobe {
 
 // Which functions are patched, and who listens at each. One per process; never
-// destroyed, because probed functions run until the process is gone.
+// destroyed, because probed functions run until the process is gone. Its
+// members are in registry.cc (attaching, switching), arming.cc, detach.cc,
+// guards.cc, inspect.cc and abandon.cc.
 //
 // Thread-safe; not async-signal-safe. While a member runs, the calling thread's
 // own calls are not probed.
