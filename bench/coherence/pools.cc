@@ -61,7 +61,7 @@ const std::vector<PoolKind>& PoolKinds() {
   using LockFree = LockFreePercpuFreelist<SimPolicy>;
   static const std::vector<PoolKind> kinds = [] {
     std::vector<PoolKind> all = {
-        {"objpool_cas", Ours<ObjPool::Backend::kCas>, 22'100, 12'400, false},
+        {"objpool_cas", Ours<ObjPool::Backend::kCas>, 16'600, 4'000, false},
         {"kernel_ring", Peer<KernelRing<SimPolicy>>::Make, 16'700, 295'000,
          true},
         {"kernel_ring_irqs_off", Peer<UninterruptedRing<SimPolicy>>::Make,
