@@ -178,7 +178,7 @@ TEST_CASE("branches into the displaced bytes are diverted to their copies") {
     int diversions = 0;
     for (EntryPatch* p = detour.patch->diversion; p != nullptr;
          p = p->diversion) {
-      CHECK(p->bypass == 0);
+      CHECK(p->bypass() == 0);
       ++diversions;
     }
     CHECK(diversions == kind.diversions);
@@ -216,9 +216,9 @@ TEST_CASE("a place that is patched already is left alone") {
 
 TEST_CASE("behind nops the body is the function itself") {
   const Detour detour = Prepare(entry_nops);
-  CHECK(detour.patch->body == detour.patch->function + 8);
+  CHECK(detour.patch->body() == detour.patch->function + 8);
   const Detour behind = Prepare(entry_endbr_nops);
-  CHECK(behind.patch->body == behind.patch->function + 9);
+  CHECK(behind.patch->body() == behind.patch->function + 9);
 }
 
 TEST_CASE("an entry that cannot be moved is refused with its reason") {

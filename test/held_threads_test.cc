@@ -153,12 +153,12 @@ std::vector<uintptr_t> Places(const Target& target, const EntryPatch& patch) {
       patch.stub + 5,
       patch.stub + 15,
       reinterpret_cast<uintptr_t>(&retprobe_entry),
-      patch.body,
+      patch.body(),
       reinterpret_cast<uintptr_t>(&retprobe_return),
   };
   // Nops have no copies that are executed.
   for (const uint8_t copy : patch.moved) {
-    if (copy != 0 && patch.body - patch.stub < 100) {
+    if (copy != 0 && patch.body() - patch.stub < 100) {
       places.push_back(patch.stub + copy);
     }
   }

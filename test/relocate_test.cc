@@ -136,6 +136,15 @@ TEST_CASE("padding counts up to the next function or multiple of 16") {
   CHECK(Reason(late) == "is 3 bytes long and has no padding behind it");
 }
 
+TEST_CASE("code of unknown size is not displaced into the next function") {
+  EntryBounds bounds;
+  bounds.next = kAddress + 2;  // push %rbp; push %rbx; the next: sub $8,%rsp
+  CHECK(Reason(Displace({0x55, 0x53, 0x48, 0x83, 0xec, 0x08}, bounds)) ==
+        "is 2 bytes long and runs into what follows");
+  bounds.next = kAddress + 6;
+  CHECK(Displace({0x55, 0x53, 0x48, 0x83, 0xec, 0x08}, bounds).ok());
+}
+
 TEST_CASE("a window too far from an operand holds no stub") {
   ReachWindow window;
   // mov 0x7fffff00(%rip),%eax: 2 GiB ahead.

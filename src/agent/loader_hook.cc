@@ -45,7 +45,7 @@ absl::StatusOr<EntryPatch*> Prepare(const Function& function) {
   site.function = OnCatchException;
   auto patch = PrepareEntryPatch(function.address, function.size, &site);
   if (!patch.ok()) return patch;
-  site.bypass = (*patch)->bypass;
+  site.bypass = (*patch)->bypass();
   ++sites_used;
   return patch;
 }

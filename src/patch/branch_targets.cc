@@ -64,26 +64,41 @@ void ForEachByte(uintptr_t from, uintptr_t to, CodeReader read, Visit visit) {
 }  // namespace
 
 BranchTargets::BranchTargets(const CodeRange& extent,
-                             std::vector<CodeRange> functions)
-    : extent_(extent), functions_(std::move(functions)) {}
+                             absl::Span<const CodeRange> functions)
+    : extent_(extent) {
+  functions_.reserve(functions.size());
+  for (const CodeRange& range : functions) {
+    if (range.end - begin() > UINT32_MAX) break;
+    functions_.push_back({static_cast<uint32_t>(range.begin - begin()),
+                          static_cast<uint32_t>(range.end - begin())});
+  }
+}
+
+// The first that begins behind `address`.
+std::vector<BranchTargets::Range>::const_iterator BranchTargets::Behind(
+    uintptr_t address) const {
+  if (address < begin()) return functions_.begin();
+  return std::upper_bound(functions_.begin(), functions_.end(),
+                          address - begin(),
+                          [](uintptr_t offset, const Range& range) {
+                            return offset < range.begin;
+                          });
+}
+
+CodeRange BranchTargets::Place(const Range& range) const {
+  return {begin() + range.begin, begin() + range.end};
+}
 
 CodeRange BranchTargets::FunctionAt(uintptr_t address) const {
-  auto after = std::upper_bound(functions_.begin(), functions_.end(), address,
-                                [](uintptr_t value, const CodeRange& range) {
-                                  return value < range.begin;
-                                });
+  const auto after = Behind(address);
   if (after == functions_.begin()) return {0, 0};
-  const CodeRange& range = *--after;
+  const CodeRange range = Place(*std::prev(after));
   return address < range.end ? range : CodeRange{0, 0};
 }
 
 uintptr_t BranchTargets::NextFunction(uintptr_t address) const {
-  const auto after =
-      std::upper_bound(functions_.begin(), functions_.end(), address,
-                       [](uintptr_t value, const CodeRange& range) {
-                         return value < range.begin;
-                       });
-  return after == functions_.end() ? 0 : after->begin;
+  const auto after = Behind(address);
+  return after == functions_.end() ? 0 : Place(*after).begin;
 }
 
 void BranchTargets::Sweep(CodeReader read) {
@@ -97,7 +112,21 @@ void BranchTargets::Sweep(CodeReader read) {
                                      static_cast<uint32_t>(address - first)});
               });
   std::sort(suspects_.begin(), suspects_.end());
+  DropEntries();
   swept_ = true;
+}
+
+// Nobody asks for branches to where a range begins, half of all: that is
+// nowhere inside what is patched, which ends before the next range.
+void BranchTargets::DropEntries() {
+  auto function = functions_.begin();
+  std::erase_if(suspects_, [&](const Suspect& suspect) {
+    while (function != functions_.end() && function->begin < suspect.target) {
+      ++function;
+    }
+    return function != functions_.end() && function->begin == suspect.target;
+  });
+  suspects_.shrink_to_fit();
 }
 
 CodeRange BranchTargets::RangeToDecode(uintptr_t suspect) const {
@@ -106,11 +135,9 @@ CodeRange BranchTargets::RangeToDecode(uintptr_t suspect) const {
   const uintptr_t next = NextFunction(suspect);
   range = {std::max(begin(), suspect - kResynchronize),
            next != 0 ? next : end()};
-  const auto after = std::upper_bound(
-      functions_.begin(), functions_.end(), suspect,
-      [](uintptr_t value, const CodeRange& f) { return value < f.begin; });
+  const auto after = Behind(suspect);
   if (after != functions_.begin()) {
-    range.begin = std::max(range.begin, std::prev(after)->end);
+    range.begin = std::max(range.begin, Place(*std::prev(after)).end);
   }
   return range;
 }

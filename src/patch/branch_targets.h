@@ -36,7 +36,7 @@ class BranchTargets {
  public:
   // All of `extent` is searched; `functions`, ascending, say where decoding
   // can begin. They may leave gaps, and may be empty.
-  BranchTargets(const CodeRange& extent, std::vector<CodeRange> functions);
+  BranchTargets(const CodeRange& extent, absl::Span<const CodeRange> functions);
 
   uintptr_t begin() const { return extent_.begin; }
   uintptr_t end() const { return extent_.end; }
@@ -50,7 +50,8 @@ class BranchTargets {
   // Where the first range begins that begins behind `address`, or 0.
   uintptr_t NextFunction(uintptr_t address) const;
 
-  // The direct branches from this module to one of the addresses [begin, end).
+  // The direct branches from this module to one of the addresses [begin, end),
+  // but for far ones to where a range of `functions` begins.
   std::vector<Branch> FindBranches(uintptr_t begin, uintptr_t end,
                                    CodeReader read);
 
@@ -59,7 +60,15 @@ class BranchTargets {
                                 CodeReader read) const;
 
  private:
+  // Offsets from begin(), here and below; of code of more than 4 GiB, the
+  // first.
+  struct Range {
+    uint32_t begin;
+    uint32_t end;
+  };
+
   void Sweep(CodeReader read);
+  void DropEntries();
   void FindIn(uintptr_t from, uintptr_t to, uintptr_t begin, uintptr_t end,
               bool far, bool calls, CodeReader read,
               std::vector<Branch>* branches) const;
@@ -67,11 +76,12 @@ class BranchTargets {
            CodeReader read, std::vector<Branch>* branches) const;
   bool Verify(uintptr_t suspect, uintptr_t begin, uintptr_t end, bool calls,
               CodeReader read, Branch* branch) const;
+  std::vector<Range>::const_iterator Behind(uintptr_t address) const;
+  CodeRange Place(const Range& range) const;
   CodeRange RangeToDecode(uintptr_t suspect) const;
 
   CodeRange extent_;
-  std::vector<CodeRange> functions_;
-  // Offsets from begin(); of code of more than 4 GiB, the first.
+  std::vector<Range> functions_;  // ascending
   struct Suspect {
     uint32_t target;
     uint32_t source;

@@ -32,10 +32,10 @@ BranchTargets* CodeMap::ModuleAt(uintptr_t address) {
   for (const auto& module : modules_) {
     if (module->Contains(address)) return module.get();
   }
-  std::vector<CodeRange> ranges = source_(address);
+  const std::vector<CodeRange> ranges = source_(address);
   if (!ranges.empty()) {
     const CodeRange extent = {ranges.front().begin, ranges.back().end};
-    auto module = std::make_unique<BranchTargets>(extent, std::move(ranges));
+    auto module = std::make_unique<BranchTargets>(extent, ranges);
     if (module->Contains(address)) {
       modules_.push_back(std::move(module));
       return modules_.back().get();
@@ -45,7 +45,7 @@ BranchTargets* CodeMap::ModuleAt(uintptr_t address) {
     if (mapping.executable && address >= mapping.begin &&
         address < mapping.end) {
       unknown_ = std::make_unique<BranchTargets>(
-          CodeRange{mapping.begin, mapping.end}, std::vector<CodeRange>());
+          CodeRange{mapping.begin, mapping.end}, absl::Span<const CodeRange>());
       return unknown_.get();
     }
   }

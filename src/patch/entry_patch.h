@@ -42,13 +42,27 @@ struct EntryPatch {
   uintptr_t address =
       0;  // where the patch goes: `function`, or behind its endbr64
   uintptr_t stub = 0;
-  uintptr_t bypass = 0;   // 0 of a diversion, whose stub is moved code alone
-  uintptr_t body = 0;     // likewise
-  uint8_t patched = 0;    // bytes that change: 5, a jump; 1, an int3
-  uint8_t displaced = 0;  // bytes of whole instructions that those cover
-  uint8_t original[16] = {};        // at `address`, before
-  bool armed = false;               // the jump, or int3, is in place
   EntryPatch* diversion = nullptr;  // the first, or the next
+  uint8_t original[16] = {};        // at `address`, before
+  uint8_t patched = 0;              // bytes that change: 5, a jump; 1, an int3
+  uint8_t displaced = 0;  // bytes of whole instructions that those cover
+  // A diversion: its stub is moved code alone.
+  bool diverts = false;
+  // Bytes of nops, if that is all there is to displace: the body is behind
+  // them.
+  uint8_t nops = 0;
+  bool armed = false;     // the jump, or int3, is in place
+  bool changing = false;  // being armed: read by signal handlers, atomically
+
+  // Places in the stub, from its begin.
+  static constexpr uint8_t kBypass = 17;
+  static constexpr uint8_t kBody = 22;
+
+  // 0 of a diversion, both.
+  uintptr_t bypass() const { return diverts ? 0 : stub + kBypass; }
+  uintptr_t body() const {
+    return diverts ? 0 : nops != 0 ? address + nops : stub + kBody;
+  }
 
   // Whether calls, or branches back to the first instruction, are signals.
   bool traps() const {
@@ -67,8 +81,6 @@ struct EntryPatch {
   uint8_t resume = 0;
   uint8_t call = kNoCall;
 
-  bool changing = false;  // being armed: read by signal handlers, atomically
-
   // Whether the jump has an int3 where an instruction began at `offset`, 1 ..
   // 4, so that a thread which goes on there traps. Async-signal-safe.
   bool TrapsAt(uintptr_t offset) const {
@@ -77,6 +89,10 @@ struct EntryPatch {
            (distance >> 8 * (offset - 1) & 0xff) == 0xcc;
   }
 };
+
+// To be called when so many functions are about to be prepared for the first
+// time: tables grow once, which keeps less memory.
+void ReserveEntryPatches(size_t more);
 
 // Builds the stub for the function at `function` and decides how its entry can
 // be patched; changes nothing in the function. `size` is 0 when unknown.

@@ -9,6 +9,7 @@
 
 #include "patch/live_patch.h"
 #include "patch/stub_map.h"
+#include "patch/trap.h"
 #include "symbols/symbols.h"
 
 namespace retprobe {
@@ -23,7 +24,8 @@ constexpr uint8_t kStub[] = {
     0x48, 0x8b, 0x44, 0x24, 0xe8,                 // bypass: mov -24(%rsp), %rax
 };
 constexpr size_t kStubSite = 7;
-constexpr size_t kStubBypass = 17;
+static_assert(sizeof(kStub) == EntryPatch::kBody);
+static_assert(sizeof(EntryPatch) == 64);  // there may be many
 
 constexpr size_t kEndbrSize = 4;
 
@@ -127,7 +129,7 @@ EntryPatch* PatchRegistry::Known(const MemoryFile& memory, uintptr_t function,
                                  const void* site) {
   EntryPatch* known = nullptr;
   ForEachNear(function, kEndbrSize + 1, [&](EntryPatch& patch) {
-    if (known != nullptr || patch.function != function || patch.bypass == 0) {
+    if (known != nullptr || patch.function != function || patch.diverts) {
       return;
     }
     if (IsThere(memory, patch, /*armed=*/false)) {
@@ -201,9 +203,10 @@ absl::StatusOr<EntryPatch*> PatchRegistry::Build(const MemoryFile& memory,
   absl::StatusOr<EntryPatch*> patch =
       Place(memory, function, plan.entry, stub, {});
   if (!patch.ok()) return patch;
-  (*patch)->bypass = (*patch)->stub + kStubBypass;
-  (*patch)->body =
-      plan.entry.nops ? plan.entry.after : (*patch)->stub + sizeof(kStub);
+  if (plan.entry.nops) {
+    (*patch)->nops =
+        static_cast<uint8_t>(plan.entry.after - plan.entry.address);
+  }
   MovedTo moved = {.address = plan.entry.address};
   for (size_t i = 0; i < kJumpSize; ++i) {
     if ((*patch)->moved[i] != 0) {
@@ -215,6 +218,7 @@ absl::StatusOr<EntryPatch*> PatchRegistry::Build(const MemoryFile& memory,
     absl::StatusOr<EntryPatch*> diversion =
         Place(memory, function, displaced, {}, moved);
     if (!diversion.ok()) return diversion.status();
+    (*diversion)->diverts = true;
     last = last->diversion = *diversion;
   }
   // Known from here on.
@@ -264,6 +268,12 @@ absl::StatusOr<EntryPatch*> PatchRegistry::Place(const MemoryFile& memory,
   return patch;
 }
 
+void PatchRegistry::Reserve(size_t more) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  Stubs().Reserve(more);
+  ArmedPatches().Reserve(more);
+}
+
 absl::Status PatchRegistry::Switch(absl::Span<EntryPatch* const> patches,
                                    bool arm) {
   const std::lock_guard<std::mutex> lock(mutex_);
@@ -273,6 +283,8 @@ absl::Status PatchRegistry::Switch(absl::Span<EntryPatch* const> patches,
   }
   return SwitchEntries(all, arm);
 }
+
+void ReserveEntryPatches(size_t more) { PatchRegistry::Get().Reserve(more); }
 
 absl::StatusOr<EntryPatch*> PrepareEntryPatch(uintptr_t function, size_t size,
                                               const void* site) {

@@ -32,6 +32,7 @@ class PatchRegistry {
 
   absl::StatusOr<EntryPatch*> Prepare(uintptr_t function, size_t size,
                                       const void* site);
+  void Reserve(size_t more);
   absl::Status Switch(absl::Span<EntryPatch* const> patches, bool arm);
 
  private:

@@ -113,7 +113,8 @@ absl::Status TakeInstruction(absl::Span<const uint8_t> code,
                              DisplacedCode* displaced) {
   const size_t offset = displaced->size;
   Instruction& instruction = displaced->instructions[displaced->count];
-  if (bounds.end != 0 && displaced->address + offset >= bounds.end) {
+  const uintptr_t end = bounds.end != 0 ? bounds.end : bounds.next;
+  if (end != 0 && displaced->address + offset >= end) {
     return Refuse(
         absl::StrCat("is ", offset, " bytes long and runs into what follows"));
   }

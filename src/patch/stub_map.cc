@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "patch/stub_map.h"
 
+#include <algorithm>
 #include <memory>
 #include <type_traits>
 
@@ -37,10 +38,10 @@ struct StubMap::Slots {
   const std::unique_ptr<std::atomic<const EntryPatch*>[]> slots;
 };
 
-void StubMap::Grow() {
+void StubMap::Grow(size_t capacity) {
   // relaxed: only this thread stores.
   const Slots* old = current_.load(std::memory_order_relaxed);
-  auto* grown = new Slots(old == nullptr ? kFirstCapacity : 2 * old->mask + 2);
+  auto* grown = new Slots(capacity);
   for (size_t i = 0; old != nullptr && i <= old->mask; ++i) {
     // relaxed: as above; then: published by R5.
     const EntryPatch* patch = old->slots[i].load(std::memory_order_relaxed);
@@ -51,12 +52,20 @@ void StubMap::Grow() {
   current_.store(grown, std::memory_order_release);
 }
 
-void StubMap::Insert(const EntryPatch* patch) {
+void StubMap::Reserve(size_t more) {
   // relaxed: only this thread stores.
   const Slots* table = current_.load(std::memory_order_relaxed);
-  if (table == nullptr || 2 * count_ >= table->mask) Grow();
+  const size_t now = table == nullptr ? 0 : table->mask + 1;
+  size_t capacity = std::max(now, kFirstCapacity);
+  while (4 * (count_ + more) > 3 * capacity) capacity *= 2;
+  if (capacity != now) Grow(capacity);
+}
+
+void StubMap::Insert(const EntryPatch* patch) {
+  Reserve(1);
   ++count_;
-  // relaxed: as above. R6 -> A6: the patch's content before the pointer to it.
+  // relaxed: only this thread stores. R6 -> A6: the patch's content before the
+  // pointer to it.
   current_.load(std::memory_order_relaxed)
       ->Put(patch, std::memory_order_release);
 }

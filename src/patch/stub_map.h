@@ -18,12 +18,16 @@ class StubMap {
   // Requires: no concurrent Insert; `patch` is complete.
   void Insert(const EntryPatch* patch);
 
+  // Makes room for `more` at once. Tables that were outgrown are never freed.
+  // Requires: no concurrent Insert.
+  void Reserve(size_t more);
+
   // The patch whose stub `pc` is in, or null. Async-signal-safe.
   const EntryPatch* Find(uintptr_t pc) const;
 
  private:
   struct Slots;
-  void Grow();
+  void Grow(size_t capacity);
 
   std::atomic<Slots*> current_{nullptr};
   size_t count_ = 0;

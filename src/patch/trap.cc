@@ -124,9 +124,9 @@ struct PatchTable::Slots {
   const std::unique_ptr<std::atomic<EntryPatch*>[]> slots;
 };
 
-void PatchTable::Grow() {
+void PatchTable::Grow(size_t capacity) {
   Slots* old = current_;
-  auto* grown = new Slots(old == nullptr ? kFirstCapacity : 2 * old->mask + 2);
+  auto* grown = new Slots(capacity);
   for (size_t i = 0; old != nullptr && i <= old->mask; ++i) {
     // Relaxed: only this thread stores.
     EntryPatch* patch = old->slots[i].load(std::memory_order_relaxed);
@@ -144,8 +144,15 @@ void PatchTable::Grow() {
   __atomic_store_n(&current_, grown, __ATOMIC_RELEASE);
 }
 
+void PatchTable::Reserve(size_t more) {
+  const size_t now = current_ == nullptr ? 0 : current_->mask + 1;
+  size_t capacity = std::max(now, kFirstCapacity);
+  while (4 * (count_ + more) > 3 * capacity) capacity *= 2;
+  if (capacity != now) Grow(capacity);
+}
+
 void PatchTable::Insert(EntryPatch* patch) {
-  if (current_ == nullptr || 2 * count_ >= current_->mask) Grow();
+  Reserve(1);
   size_t slot = Hash(patch->address) & current_->mask;
   for (;; slot = (slot + 1) & current_->mask) {
     // Relaxed: only this thread stores.

@@ -22,12 +22,16 @@ class PatchTable {
   // Requires: no concurrent Insert.
   void Insert(EntryPatch* patch);
 
+  // Makes room for `more` at once. Tables that were outgrown are never freed.
+  // Requires: no concurrent Insert.
+  void Reserve(size_t more);
+
   // The patch whose `address` is `address`, or null. Async-signal-safe.
   const EntryPatch* Find(uintptr_t address) const;
 
  private:
   struct Slots;
-  void Grow();
+  void Grow(size_t capacity);
 
   Slots* current_ = nullptr;  // accessed by __atomic operations
   size_t count_ = 0;

@@ -62,7 +62,7 @@ void Registry::TeachUnwinder(void* finder) {
   // Where it cannot be replaced, libgcc does not see through stubs.
   if (absl::StatusOr<PatchedFunction*> function = Prepare(finder);
       function.ok()) {
-    const auto body = reinterpret_cast<const void*>((*function)->patch->body);
+    const auto body = reinterpret_cast<const void*>((*function)->patch->body());
     Replace(**function, ReplaceFrameFinder(body));
   }
 }

@@ -27,7 +27,7 @@ size_t RoomBefore(const Probe& probe) {
 }
 
 size_t DataRoom(const Probe& probe) {
-  return RoomBefore(probe) + (probe.data_size + kDataAlignment - 1) /
+  return RoomBefore(probe) + (probe.state.data_size + kDataAlignment - 1) /
                                  kDataAlignment * kDataAlignment;
 }
 
@@ -125,9 +125,9 @@ absl::StatusOr<OwnedList> MakeHandlerList(PatchedFunction& function,
       std::calloc(1, sizeof(HandlerList) + count * sizeof(Handler))));
   if (list == nullptr) return absl::ResourceExhaustedError("out of memory");
   list->magazines = (*pool)->magazines();
-  list->body = reinterpret_cast<const void*>(function.patch->body);
+  list->body = reinterpret_cast<const void*>(function.patch->body());
   list->site = &function.site;
-  if (function.entry_only) {
+  if (function.probes->entry_only) {
     list->flags |= RETPROBE_FLAG_ENTRY | RETPROBE_FLAG_ENTRY_ONLY;
   }
   NameAll(*list, function);

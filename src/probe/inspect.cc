@@ -49,7 +49,7 @@ ProbeInfo InfoOf(const Probe& probe) {
   info.max_hits = probe.state.max_hits;
   info.max_depth = static_cast<int>(probe.state.max_depth);
   info.maxactive = probe.state.maxactive;
-  info.data_size = probe.data_size;
+  info.data_size = probe.state.data_size;
   info.filtered = probe.filter != nullptr;
   info.entry_only = probe.entry_only;
   info.uses_trap = probe.uses_trap;

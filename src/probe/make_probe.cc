@@ -41,8 +41,8 @@ ReturnProbe::Probe* MakeProbe(ReturnProbeOptions options,
   probe->state.stops_at_max_hits = options.stop_at_max_hits;
   probe->entry_handler = std::move(options.entry_handler);
   probe->return_handler = std::move(options.return_handler);
-  probe->data_size = static_cast<uint32_t>(options.data_size);
-  probe->saved_arguments = static_cast<uint8_t>(options.saved_arguments);
+  probe->state.data_size = static_cast<uint32_t>(options.data_size);
+  probe->saved_arguments = options.saved_arguments & 7;
   // Copies: reading the second may move the first.
   HandlerCode entry =
       reader.Read(reinterpret_cast<const void*>(probe->entry_handler.invoke()));

@@ -25,16 +25,15 @@ struct ReturnProbe::Probe {
   std::unique_ptr<Missed> before;  // the site's counters then, if not 0
   OwnedFilter filter;              // null: every call
   uint32_t lists = 0;              // that name this probe
-  uint32_t data_size = 0;
-  uint8_t saved_arguments = 0;
-  uint8_t leaf_flags = 0;      // RETPROBE_FLAG_*LEAF*
-  uint8_t entry_vectors = 0;   // VectorUse of the entry handler
-  uint8_t return_vectors = 0;  // of the return handler
-  bool enabled = false;
-  bool attached = false;
-  bool entry_only = false;  // as PatchedFunction's
-  bool uses_trap = false;   // the patch's, when attached
-  bool internal = false;    // this library's own
+  uint8_t leaf_flags = 0;          // RETPROBE_FLAG_*LEAF*
+  uint8_t entry_vectors = 0;       // VectorUse of the entry handler
+  uint8_t return_vectors = 0;      // of the return handler
+  uint8_t saved_arguments : 3 = 0;
+  bool enabled : 1 = false;
+  bool attached : 1 = false;
+  bool entry_only : 1 = false;  // see WhyEntryOnly; of all of a function
+  bool uses_trap : 1 = false;   // the patch's, when attached
+  bool internal : 1 = false;    // this library's own
 
   // Whether its handlers are in the list of its function when that is made.
   bool live() const {
@@ -48,7 +47,6 @@ struct PatchedFunction {
   Site site = {};
   EntryPatch* patch = nullptr;
   ReturnProbe::Probe* probes = nullptr;  // in the order of attachment
-  bool entry_only = false;  // the body returns by itself; see WhyEntryOnly
 };
 
 // What the function has missed since it was first patched, by reason: those

@@ -3,6 +3,7 @@
 
 #include <pthread.h>
 
+#include <algorithm>
 #include <atomic>
 #include <memory>
 #include <utility>
@@ -60,7 +61,7 @@ absl::StatusOr<PatchedFunction*> Registry::Prepare(void* function) {
   if (entry.patch == *patch) return &entry;
   entry.patch = *patch;
   entry.site.function = function;
-  entry.site.bypass = reinterpret_cast<const void*>((*patch)->bypass);
+  entry.site.bypass = reinterpret_cast<const void*>((*patch)->bypass());
   // relaxed, both: before publication.
   entry.site.entry.store(entry.site.bypass, std::memory_order_relaxed);
   if (!known) {
@@ -100,7 +101,6 @@ absl::Status Registry::Add(const Item& item) {
   if (!patched.ok()) return patched.status();
   PatchedFunction* const entry = *patched;
   Probe* const probe = item.probe;
-  entry->entry_only = item.entry_only;
   probe->entry_only = item.entry_only;
   probe->uses_trap = entry->patch->traps();
   Probe** last = &entry->probes;
@@ -123,6 +123,11 @@ void Registry::Attach(absl::Span<Item> items) {
   {
     std::lock_guard<std::mutex> lock(mutex_);
     if (ready_.ok()) TeachUnwinder(finder);
+    ReserveEntryPatches(static_cast<size_t>(
+        std::count_if(items.begin(), items.end(), [this](const Item& item) {
+          return item.status.ok() &&
+                 !functions_.contains(static_cast<const void*>(item.function));
+        })));
     for (Item& item : items) {
       item.status.Update(ready_);
       if (item.status.ok()) item.status = Add(item);
@@ -152,7 +157,8 @@ void Registry::SetEnabled(Probe* probe, bool enabled) {
   } else if (probe->enabled == enabled) {
     return;
   }
-  const bool before = std::exchange(probe->enabled, enabled);
+  const bool before = probe->enabled;
+  probe->enabled = enabled;
   if (!Publish(*probe->function).ok()) probe->enabled = before;
 }
 

@@ -24,18 +24,18 @@ struct ProbeState {
   // Set by Detach before its barrier; checked after `ReturnInstance::running`
   // is published, so that after the barrier either the handler does not run or
   // Detach sees it running.
-  std::atomic<bool> dead{false};  // offset 0, for the trampoline
-  int32_t maxactive = 0;          // 0: no limit
-  std::atomic<int32_t> active{0};
-  std::atomic<uint64_t> missed_empty{0};  // beyond maxactive
-
-  uint32_t max_depth = 0;  // 0: no limit
-  uint32_t number = 0;     // of its DepthAccounts
-  std::atomic<uint64_t> missed_depth{0};
-  uint64_t max_hits = 0;           // 0: no limit, and hits are not counted
+  std::atomic<bool> dead{false};   // offset 0, for the trampoline
   bool stops_at_max_hits = false;  // rather than counting in missed_limit
-  std::atomic<uint64_t> hits{0};   // at least max_hits: it is used up
+  int32_t maxactive = 0;           // 0: no limit
+  std::atomic<int32_t> active{0};
+  uint32_t max_depth = 0;                 // 0: no limit
+  std::atomic<uint64_t> missed_empty{0};  // beyond maxactive
+  std::atomic<uint64_t> missed_depth{0};
+  uint64_t max_hits = 0;          // 0: no limit, and hits are not counted
+  std::atomic<uint64_t> hits{0};  // at least max_hits: it is used up
   std::atomic<uint64_t> missed_limit{0};
+  uint32_t number = 0;     // of its DepthAccounts
+  uint32_t data_size = 0;  // bytes that an activation has for the handlers
 
   bool used_up() const {
     // relaxed: a count.
@@ -89,9 +89,9 @@ struct HandlerList {
   void* magazines;   // of the pool whose objects are large enough
   const void* body;  // the function without its patch
   uint32_t flags;    // RETPROBE_FLAG_*
-  uint32_t count;
+  uint16_t count;
+  uint16_t saved_arguments;
   Site* site;
-  uint64_t saved_arguments;
   const void* entry_path;  // of retprobe_entry_paths, for all its handlers
   const void* return_path;
   Handler handlers[];

@@ -22,7 +22,7 @@ absl::StatusOr<Detour> PrepareDetour(const void* function, size_t size) {
   absl::StatusOr<EntryPatch*> patch =
       PrepareEntryPatch(reinterpret_cast<uintptr_t>(function), size, site);
   if (!patch.ok()) return patch.status();
-  site->bypass = (*patch)->bypass;
+  site->bypass = (*patch)->bypass();
   return Detour{site, *patch};
 }
 

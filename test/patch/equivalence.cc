@@ -249,13 +249,13 @@ class Comparison {
 // A body that is the function itself: what the patch covers must do nothing.
 std::string DifferenceOfNops(const EntryPatch& patch) {
   Decoded nop;
-  for (uintptr_t at = patch.address; at < patch.body; at += nop.length()) {
+  for (uintptr_t at = patch.address; at < patch.body(); at += nop.length()) {
     if (!Decode(reinterpret_cast<const uint8_t*>(at), &nop) ||
         nop.mnemonic() != ZYDIS_MNEMONIC_NOP) {
       return absl::StrCat("+", at - patch.address, ": is no nop");
     }
   }
-  return patch.body < patch.address + patch.patched ? "body in the patch" : "";
+  return patch.body() < patch.address + patch.patched ? "body in the patch" : "";
 }
 
 std::string DifferenceOfOne(const EntryPatch& patch, uintptr_t begin,
@@ -285,8 +285,8 @@ std::string DifferenceOfOne(const EntryPatch& patch, uintptr_t begin,
 std::string Difference(const MovedPair& pair) { return Comparison(pair).Run(); }
 
 std::string DifferenceOf(const EntryPatch& patch) {
-  if (patch.body != patch.stub + patch.moved[0]) return DifferenceOfNops(patch);
-  std::string difference = DifferenceOfOne(patch, patch.body, {});
+  if (patch.body() != patch.stub + patch.moved[0]) return DifferenceOfNops(patch);
+  std::string difference = DifferenceOfOne(patch, patch.body(), {});
   MovedTo moved = {.address = patch.address};
   for (size_t i = 0; i < kJumpSize; ++i) {
     if (patch.moved[i] != 0) moved.copies[i] = patch.stub + patch.moved[i];

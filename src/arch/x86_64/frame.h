@@ -17,15 +17,15 @@
 
 // Where the handlers are run, with what they change of vector state kept around
 // them: of retprobe_entry_paths and retprobe_return_paths.
-#define RETPROBE_LIST_ENTRY_PATH 40
-#define RETPROBE_LIST_RETURN_PATH 48
+#define RETPROBE_LIST_ENTRY_PATH 32
+#define RETPROBE_LIST_RETURN_PATH 40
 
 // The first handler of a list.
-#define RETPROBE_LIST_PROBE 56
-#define RETPROBE_LIST_ENTRY_HANDLER 64
-#define RETPROBE_LIST_RETURN_HANDLER 72
-#define RETPROBE_LIST_ENTRY_USER 80
-#define RETPROBE_LIST_RETURN_USER 88
+#define RETPROBE_LIST_PROBE 48
+#define RETPROBE_LIST_ENTRY_HANDLER 56
+#define RETPROBE_LIST_RETURN_HANDLER 64
+#define RETPROBE_LIST_ENTRY_USER 72
+#define RETPROBE_LIST_RETURN_USER 80
 
 // There is work at entry; at the return.
 #define RETPROBE_FLAG_ENTRY 1
