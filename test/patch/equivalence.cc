@@ -255,7 +255,8 @@ std::string DifferenceOfNops(const EntryPatch& patch) {
       return absl::StrCat("+", at - patch.address, ": is no nop");
     }
   }
-  return patch.body() < patch.address + patch.patched ? "body in the patch" : "";
+  return patch.body() < patch.address + patch.patched ? "body in the patch"
+                                                      : "";
 }
 
 std::string DifferenceOfOne(const EntryPatch& patch, uintptr_t begin,
@@ -285,7 +286,8 @@ std::string DifferenceOfOne(const EntryPatch& patch, uintptr_t begin,
 std::string Difference(const MovedPair& pair) { return Comparison(pair).Run(); }
 
 std::string DifferenceOf(const EntryPatch& patch) {
-  if (patch.body() != patch.stub + patch.moved[0]) return DifferenceOfNops(patch);
+  if (patch.body() != patch.stub + patch.moved[0])
+    return DifferenceOfNops(patch);
   std::string difference = DifferenceOfOne(patch, patch.body(), {});
   MovedTo moved = {.address = patch.address};
   for (size_t i = 0; i < kJumpSize; ++i) {
