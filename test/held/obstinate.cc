@@ -57,12 +57,13 @@ class Obstinate {
   Obstinate(const Obstinate&) = delete;
   Obstinate& operator=(const Obstinate&) = delete;
 
-  // Whether it still calls.
+  // Whether it still calls: a whole round that begins now, behind the one that
+  // may be under way.
   bool Lives() const {
-    const long before = calls_;
+    const long until = calls_ + 2;
     const auto end = Clock::now() + std::chrono::seconds(30);
-    while (calls_ == before && Clock::now() < end) sched_yield();
-    return calls_ != before;
+    while (calls_ < until && Clock::now() < end) sched_yield();
+    return calls_ >= until;
   }
 
  private:
