@@ -227,7 +227,8 @@ struct BasicPoolCore : PoolShape<P> {
   void CountMiss(uint32_t here) noexcept;
 
   // searching.h
-  uint32_t TakeAny(uint32_t here, bool grow) noexcept;
+  // `asked`: IsStillEmpty said no just now.
+  uint32_t TakeAny(uint32_t here, bool grow, bool asked = false) noexcept;
   uint32_t Search(uint32_t here, uint64_t state, uint64_t& pushes) noexcept;
   bool IsSettled(uint32_t here, uint64_t state) noexcept;
   bool IsStillEmpty(uint32_t here) noexcept;

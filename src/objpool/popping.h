@@ -139,7 +139,10 @@ template <typename P>
   uint32_t index = kNoIndex;
   if ((state & kDying) == 0) {
     if (IsOpenFor(state, here)) index = TakeOpen(here);
-    if (index == kNoIndex) index = TakeAny(here, /*grow=*/true);
+    // Then who calls has just asked IsStillEmpty; but for a CPU unknown, which
+    // need not ask.
+    const bool asked = (state & (kFresh | kUnsettled | kCalm)) == 0;
+    if (index == kNoIndex) index = TakeAny(here, /*grow=*/true, asked);
   }
   if (index == kNoIndex) {
     CountMiss(here);

@@ -21,16 +21,19 @@ inline constexpr int kMaxRounds = 8;
 // kMaxRounds times; and a batch on its way into a magazine is not seen. Closed
 // pools move no batches.)
 template <typename P>
-uint32_t BasicPoolCore<P>::TakeAny(uint32_t here, bool grow) noexcept {
+uint32_t BasicPoolCore<P>::TakeAny(uint32_t here, bool grow,
+                                   bool asked) noexcept {
   uint64_t pushes = 0;
   for (int round = 0; round < kMaxRounds; ++round) {
     // A4: as in PopShared.
     const uint64_t state = header().state.load(std::memory_order_acquire);
     if (retprobe::IsEmpty(state)) return kNoIndex;
-    if ((state & kFresh) == 0 && IsSettled(here, state) && IsStillEmpty(here)) {
+    if (!asked && (state & kFresh) == 0 && IsSettled(here, state) &&
+        IsStillEmpty(here)) {
       NothingFound(here, state);
       return kNoIndex;
     }
+    asked = false;
     pushes = Clearings();
     uint32_t index = Search(here, state, pushes);
     if (index == kNoIndex && (state & kFresh) != 0) {
