@@ -109,10 +109,13 @@ TEST_CASE("each node's CPUs take of the node's share first") {
       }
       CHECK(pool->Pop() == nullptr);
 
-      // Pushed by strangers they go home, where their own CPUs find them.
+      // Pushed by strangers they go home, where their own CPUs find them; the
+      // few that a CPU keeps as spares, when it is drained.
       for (int node = 0; node < nodes; ++node) {
-        cpu.SwitchTo((node + 1) % nodes * 4);
+        const int stranger = (node + 1) % nodes * 4;
+        cpu.SwitchTo(stranger);
         for (void* object : of_node[node]) pool->Push(object);
+        pool->Drain(stranger);
       }
       for (int node = 0; node < nodes; ++node) {
         cpu.SwitchTo(node * 4 + 2);

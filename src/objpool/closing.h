@@ -193,8 +193,12 @@ bool BasicPoolCore<P>::Settle() noexcept {
 template <typename P>
 uint32_t BasicPoolCore<P>::DrainCpu(uint32_t from) noexcept {
   if (from >= this->cpus) return 0;
-  const uint32_t depot = this->cpus + NodeOf(from);
+  const uint32_t node = NodeOf(from);
   uint32_t moved = 0;
+  const auto move = [&](uint32_t index) {
+    PutInto(this->cpus + (this->push_home ? HomeOf(index) : node), index);
+    ++moved;
+  };
   uint32_t index;
   if (this->use_magazines) {
     FrozenWord frozen[2];
@@ -202,16 +206,12 @@ uint32_t BasicPoolCore<P>::DrainCpu(uint32_t from) noexcept {
     if (found != 0 && P::Barrier()) {
       for (int i = 0; i < found; ++i) Confirm(frozen[i]);
     }
-    while ((index = TakeFrozen(from)) != kNoIndex) {
-      PutInto(depot, index);
-      ++moved;
-    }
+    while ((index = TakeFrozen(from)) != kNoIndex) move(index);
   }
   // Others may go on pushing: not for ever.
   while (moved < this->max_objects &&
          (index = TakeShared(from, 1)) != kNoIndex) {
-    PutInto(depot, index);
-    ++moved;
+    move(index);
   }
   return moved;
 }
