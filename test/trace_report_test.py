@@ -59,6 +59,14 @@ class Report(unittest.TestCase):
         columns = {line.index("trace_sample:") for line in lines[1:4]}
         self.assertEqual(columns, {lines[0].index("function")})
 
+    def test_what_jumps_leave_is_told(self):
+        result = run([RETPROBE, "trace", "-e", "trace_sample:leave_by_jump",
+                      SAMPLE, "jumps"])
+        head, row = (line.split() for line in result.lines()[:2])
+        told = dict(zip(head, row))
+        self.assertEqual((told["calls"], told["unwound"], told["abandoned"]),
+                         ("15", "0", "15"))
+
     # Children.
 
     def test_children_are_not_traced_unless_followed(self):

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A program whose calls are known. usage: trace_sample MODE [ARGUMENT...]
 #include <dlfcn.h>
+#include <setjmp.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -39,7 +40,22 @@ SAMPLE void sample_throw(int depth) {
   asm volatile("");  // not a tail call
 }
 
+jmp_buf home;
+
+SAMPLE void leave_by_jump(int depth) {
+  if (depth == 0) longjmp(home, 1);
+  leave_by_jump(depth - 1);
+  asm volatile("");  // not a tail call
+}
+
 namespace {
+
+int Jumps() {
+  for (volatile int i = 0; i < 5; i = i + 1) {
+    if (setjmp(home) == 0) leave_by_jump(2);
+  }
+  return 0;
+}
 
 int Calls() {
   long sum = 0;
@@ -125,6 +141,7 @@ int main(int argc, char** argv) {
   const std::string mode = argc > 1 ? argv[1] : "";
   const char* argument = argc > 2 ? argv[2] : "0";
   if (mode == "calls") return Calls();
+  if (mode == "jumps") return Jumps();
   if (mode == "work") return Work(atol(argument));
   if (mode == "threads") return Threads();
   if (mode == "fork") return Fork(false);
