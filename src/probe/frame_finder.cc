@@ -28,9 +28,12 @@ std::atomic<Finder> g_original;
 const void* FindFrame(uintptr_t pc, Bases* bases) {
   // relaxed: set before the jump that leads here.
   const Finder original = g_original.load(std::memory_order_relaxed);
+  const void* frame = original(pc, bases);
+  if (frame != nullptr) return frame;
+  // No module's: the few frames that are in stubs.
   const uintptr_t place = OriginalPlace(pc);
-  if (place == 0) return original(pc, bases);
-  const void* frame = original(place, bases);
+  if (place == 0) return nullptr;
+  frame = original(place, bases);
   if (frame != nullptr) bases->function += pc - place;
   return frame;
 }
