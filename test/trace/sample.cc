@@ -43,6 +43,7 @@ SAMPLE void sample_throw(int depth) {
 jmp_buf home;
 
 SAMPLE void leave_by_jump(int depth) {
+  if (depth < 0) return;
   if (depth == 0) longjmp(home, 1);
   leave_by_jump(depth - 1);
   asm volatile("");  // not a tail call

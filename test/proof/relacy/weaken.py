@@ -77,10 +77,10 @@ UNNOTICED = {
     ("closing.h", "R12", "relaxed"): "no model shrinks for long enough",
     ("closing.h", "R11", "release"): NO_PART,
     ("closing.h", "R11", "acquire"): MARKED,
-    ("opening.h", "A4", "relaxed"): "bars are put by compare-and-swap, which no "
-        "stale word passes",
-    ("opening.h", "A16", "relaxed"): "no model opens for one CPU and for another "
-        "for long enough",
+    ("opening.h", "A4", "relaxed"): "bars are put by compare-and-swap, which "
+        "no stale word passes",
+    ("opening.h", "A16", "relaxed"): "no model opens for one CPU and for "
+        "another for long enough",
     ("popping.h", "A4", "relaxed"): "TakeAny loads it again",
     ("searching.h", "A4", "relaxed"): "the second look, whose first has acquired",
     ("searching.h", "R13", "relaxed"): SEARCH,
