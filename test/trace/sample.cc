@@ -52,7 +52,8 @@ SAMPLE void leave_by_jump(int depth) {
 namespace {
 
 int Jumps() {
-  for (volatile int i = 0; i < 5; i = i + 1) {
+  static int i;  // no automatic variable survives setjmp's second return
+  for (i = 0; i < 5; ++i) {
     if (setjmp(home) == 0) leave_by_jump(2);
   }
   return 0;
